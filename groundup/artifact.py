@@ -1,0 +1,299 @@
+"""The one way to write what must not be half-written: a folder under a temporary name, checksums, sync, rename.
+
+Whoever finds a folder at its own name finds it whole: files are synced before `manifest.json` is written, the manifest
+before the rename, and the rename before `writing` returns. A process killed anywhere in between leaves only a
+`.tmp-*` entry beside it, which `sweep` clears (or, where it was complete already, puts in place).
+
+This file knows bytes, not what they mean; checkpoints, shards and tokenizers are written through it.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+import xxhash
+
+from groundup.errors import ArtefactError, EnvironmentFault, UsageError
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+# Devices on Windows, which no file may be named after.
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+# Which machine a temporary name belongs to: a process number means nothing on another one.
+_HOST = xxhash.xxh32_hexdigest(socket.gethostname().encode())
+_TEMPORARY = re.compile(r"\.(?P<kind>tmp|old)-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})-\d+-(?P<name>.+)", re.DOTALL)
+_numbers = itertools.count()
+
+
+# --- writing ---
+
+
+@contextlib.contextmanager
+def writing(path: Path | str, manifest: Mapping[str, Any] | None = None, *, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder to fill; make it `path` when the block ends well, remove it when not.
+
+    `manifest` is read when the block ends, so it may be filled inside; its key "files" is added here: size and
+    xxh3_128 of every file. Raises UsageError when `path` exists and `replace` is false, EnvironmentFault when the
+    disk is full or refuses.
+    """
+    path = Path(path)
+    _refuse_existing(path, replace)
+    with _reporting_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _beside(path, "tmp")
+        temporary.mkdir()
+        try:
+            yield temporary
+            files = {file.relative_to(temporary).as_posix(): _checksum(file) for file in _files(temporary)}
+            for file in files:
+                _sync(temporary / file)
+            content = orjson.dumps({**(manifest or {}), "files": files}, option=orjson.OPT_INDENT_2)
+            _write_synced(temporary / MANIFEST, content + b"\n")
+            for folder, _, _ in os.walk(temporary, topdown=False):
+                _sync(Path(folder))
+            _put_in_place(temporary, path, replace)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_file(path: Path | str, data: bytes | str) -> None:
+    """Write one file whole: a reader, or a machine that lost power, sees the old content or the new."""
+    path = Path(path)
+    with _reporting_disk(path):
+        temporary = _beside(path, "tmp")
+        try:
+            _write_synced(temporary, data.encode() if isinstance(data, str) else data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(path.parent)
+
+
+def write_json(path: Path | str, obj: Any) -> None:
+    """Write one JSON file whole, indented for people."""
+    write_file(path, orjson.dumps(obj, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def append_json(path: Path | str, obj: Any) -> None:
+    """Add one line to a JSON-lines file, in one write and without sync; a torn last line is cut off first."""
+    with _reporting_disk(Path(path)), open(path, "a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if size and file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+
+
+def remove(path: Path) -> None:
+    """Remove a folder, file or link; nothing is said of one that is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def safe_name(name: str) -> str:
+    """`name`, when it can be a file's name on any system and never leaves its folder; UsageError when not."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", name) or set(name) == {"."} or _DEVICES.fullmatch(name):
+        hint = "use 1 to 128 letters, digits, dots, dashes and underscores"
+        raise UsageError(f"{name!r} cannot be a name here", hint=hint)
+    return name
+
+
+def _refuse_existing(path: Path, replace: bool) -> None:
+    is_empty_folder = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    if not replace and os.path.lexists(path) and not is_empty_folder:
+        raise UsageError(f"{path.name} exists already", where=str(path), hint="choose another name, or remove it first")
+
+
+def _put_in_place(temporary: Path, path: Path, replace: bool) -> None:
+    """Rename; an old version steps aside first, since no folder can be renamed over a full one."""
+    _refuse_existing(path, replace)
+    aside = _beside(path, "old")
+    if os.path.lexists(path):
+        path.rename(aside)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        if os.path.lexists(aside):
+            aside.rename(path)
+        raise
+    _sync(path.parent)
+    remove(aside)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    return path.parent / f".{kind}-{os.getpid()}-{_HOST}-{next(_numbers)}-{path.name}"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _checksum(file: Path) -> dict[str, Any]:
+    digest, size = xxhash.xxh3_128(), 0
+    with open(file, "rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return {"size": size, "xxh3_128": digest.hexdigest()}
+
+
+def _write_synced(file: Path, data: bytes) -> None:
+    with open(file, "wb") as opened:
+        opened.write(data)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot open a folder; its renames are journalled
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _reporting_disk(path: Path) -> Iterator[None]:
+    """What the system refuses to write, as an EnvironmentFault; libraries wrap "disk full" in errors of their own."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left on device" in str(error):
+            hint = "free some space there, or write to another disk; what was there before is untouched"
+            raise EnvironmentFault("the disk is full", where=str(path), hint=hint) from error
+        refused = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR)
+        filename = getattr(error, "filename", None)
+        if number in refused and (filename is None or Path(os.fsdecode(filename)).is_relative_to(path.parent)):
+            raise EnvironmentFault(f"cannot write: {os.strerror(number)}", where=str(path)) from error
+        raise
+
+
+# --- reading ---
+
+
+def verify(path: Path | str, *, checksums: bool = False) -> dict[str, Any]:
+    """The manifest of a folder whose files are all there with their sizes, and with their bytes if `checksums`.
+
+    Raises ArtefactError naming the first file that is missing, of another size, or damaged.
+    """
+    path = Path(path)
+    manifest = read_json(path / MANIFEST)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) and "size" in facts for facts in files.values()):
+        raise ArtefactError("the manifest lists no files", where=str(path / MANIFEST))
+    for name, facts in files.items():
+        file = path / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ArtefactError(f"the manifest names a file outside the folder: {name}", where=str(path / MANIFEST))
+        if not file.is_file():
+            raise ArtefactError(f"{name} is missing", where=str(path))
+        if (size := file.stat().st_size) != facts["size"]:
+            raise ArtefactError(f"{name} has {size} bytes, its manifest says {facts['size']}", where=str(file))
+        if checksums and _checksum(file)["xxh3_128"] != facts.get("xxh3_128"):
+            raise ArtefactError(f"{name} is damaged: its checksum differs from the manifest's", where=str(file))
+    return manifest
+
+
+def read_json(path: Path | str) -> Any:
+    """The content of a JSON file that groundup wrote; ArtefactError when it is missing or damaged."""
+    try:
+        return orjson.loads(Path(path).read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ArtefactError(f"not valid JSON: {error}", where=str(path)) from error
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{Path(path).name} is missing", where=str(Path(path).parent)) from error
+    except OSError as error:
+        raise ArtefactError(f"cannot read {Path(path).name}: {error.strerror}", where=str(path)) from error
+
+
+# --- several processes ---
+
+_held: set[Path] = set()  # locks of this process, which the system would grant it twice
+
+
+@contextlib.contextmanager
+def lock(folder: Path | str) -> Iterator[None]:
+    """Hold a folder (made if absent) alone. A second holder gets EnvironmentFault naming the first.
+
+    The system lets go when the process ends, however it ends, so the lock of a dead process is simply taken. The lock
+    is the process's own and not its children's: an orphaned worker cannot keep a run folder closed.
+    """
+    folder = Path(folder)
+    with _reporting_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder.resolve() / LOCK
+        if file in _held:
+            raise _locked(folder, str(os.getpid()))
+        opened = open(file, "a+b", buffering=0)  # noqa: SIM115 - closing it lets go of the lock
+    try:
+        try:
+            _lock_file(opened)
+        except OSError as error:
+            opened.seek(0)
+            raise _locked(folder, opened.read(32).decode("ascii", "replace").strip()) from error
+        _held.add(file)
+        opened.truncate(0)
+        opened.write(f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        _held.discard(file)
+        opened.close()
+
+
+def _lock_file(opened: BinaryIO) -> None:
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        import msvcrt
+
+        opened.seek(1 << 30)  # beyond the text, so that others can still read who holds it
+        msvcrt.locking(opened.fileno(), msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
+    else:
+        fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _locked(folder: Path, pid: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"another process is writing there (pid {pid or 'unknown'})",
+        where=str(folder),
+        hint="wait for it to end, or choose another folder",
+    )
+
+
+def sweep(folder: Path | str) -> None:
+    """Clear what dead processes of this machine left half-done among the entries of `folder`.
+
+    A temporary folder with its manifest was complete: it goes where it was going, if that place is free. An old
+    version that had stepped aside goes back where no new one arrived.
+    """
+    found = [(entry, match) for entry in Path(folder).glob(".*-*") if (match := _TEMPORARY.fullmatch(entry.name))]
+    for entry, match in sorted(found, key=lambda pair: pair[1]["kind"], reverse=True):  # the new before the old
+        if match["host"] != _HOST or _is_alive(int(match["pid"])):
+            continue
+        place = entry.parent / match["name"]
+        is_whole = match["kind"] == "old" or (entry / MANIFEST).is_file()
+        if is_whole and not os.path.lexists(place):
+            entry.rename(place)
+            _sync(place.parent)
+        else:
+            remove(entry)
+
+
+def _is_alive(pid: int) -> bool:
+    import psutil
+
+    return psutil.pid_exists(pid)

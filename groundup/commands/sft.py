@@ -1,0 +1,124 @@
+"""Tune a pretrained model on conversations: the loss lies on the assistant's words and on the token that ends them."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from groundup import config as configs
+from groundup.errors import UsageError
+from groundup.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `groundup sft` can be told."""
+
+    model: str = field(default="", metadata={"positional": True})
+    """the pretrained model: a run, a checkpoint or a Hugging Face folder"""
+    data: tuple[str, ...] = ()
+    """conversation files (Alpaca, ShareGPT, OpenAI messages; JSON or JSONL), or one folder made from them"""
+    template: str = "chatml"
+    """chat template"""
+    context_length: int = 0
+    """tokens per row of packed conversations; 0 takes the model's"""
+    val_fraction: float = 0.1
+    """conversations held out for validation"""
+    max_bad: float = 0.0
+    """share of unreadable rows that is skipped and counted instead of being an error"""
+    shuffle: bool = True
+    """off: rows in the order of the file, for data that is sorted from easy to hard"""
+    val_rows: int = 64
+    """packed rows of the fixed validation set; 0 takes all"""
+    prompt: str = "Tell me a story."
+    """asked at every validation, as a sample; an empty one shows none"""
+    system: str = ""
+    """system prompt of that sample; none by default"""
+    run_dir: str = ""
+    """where to write; by default runs/sft-<n>; an interrupted run goes on when named again"""
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(lr=1e-3, matrix_lr=0.01))
+    """the loop's settings"""
+    json: bool = False
+    """one JSON object on stdout at the end"""
+    quiet: bool = False
+    """no progress"""
+    dry_run: bool = False
+    """say what would be done and stop"""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Returns the outcome: run folder, checkpoint, steps, losses."""
+    import orjson
+
+    from groundup.data.batches import Packed
+    from groundup.evaluate.checkup import Checkup
+    from groundup.insight import report
+    from groundup.text.records import Message
+    from groundup.tokenizer import chat
+    from groundup.train import loop, losses, plots, run_folder, watch
+    from groundup.weights import checkpoint
+
+    if not config.model or not config.data:
+        raise UsageError("a model and data must be named", hint="groundup sft RUN --data FILE.jsonl")
+    run_dir = Path(config.run_dir) if config.run_dir else run_folder.next_run_dir("sft")
+    if config.dry_run:
+        outcome: dict[str, Any] = {"run_dir": str(run_dir), "would": "train", "config": configs.to_dict(config)}
+        print(orjson.dumps(outcome).decode())
+        return outcome
+    with run_folder.RunFolder.open(
+        run_dir,
+        verb="sft",
+        config_toml=configs.to_toml(config, configs.origins_of(config)),
+        config_hash=configs.config_hash(config),
+        facts={"seed": config.train.seed, "parent": config.model},
+        resume=True,
+    ) as folder, watch.Watch(folder, config.train.n_steps, quiet=config.quiet) as shown:
+        shown.note(f"run folder: {run_dir}")
+        loaded = checkpoint.load(config.model, kernels=config.train.kernels)
+        model, tokenizer = loaded.model, loaded.tokenizer
+        context_length = config.context_length or model.config.context_length
+        data = conversations_for(config, tokenizer, context_length, run_dir, shown.note)
+        rows = Packed(
+            data.split("train"), context_length, config.train.batch_size, config.train.seed, shuffle=config.shuffle
+        )
+        held_out = Packed(data.split("val"), context_length, config.train.batch_size, 0)
+        system = [Message("system", config.system)] if config.system else []
+        asked = chat.render([*system, Message("user", config.prompt)], tokenizer, generation_prompt=True)
+        prompts = [(config.prompt, asked.ids)] if config.prompt else []
+        checkup = Checkup(held_out.fixed(config.val_rows), tokenizer, folder, prompts)
+        n_parameters = sum(p.numel() for p in model.parameters())
+        folder.remember(n_parameters=n_parameters, data=data.manifest["counts"], tokenizer=tokenizer.hash)
+        outcome = loop.train(
+            model, rows, losses.next_token, config.train,
+            run=folder, watch=shown, tokenizer=chat.with_template(tokenizer, config.template), evaluate=checkup,
+            facts={"stage": "sft", "template": config.template},
+        )  # fmt: skip
+        plots.draw_if_possible(run_dir)
+    report.write(run_dir)
+    result = {
+        "run_dir": str(run_dir), "checkpoint": str(outcome.step_dir), "n_steps": outcome.n_steps,
+        "n_parameters": n_parameters, "seconds": round(outcome.seconds, 1), **outcome.metrics,
+    }  # fmt: skip
+    if config.json:
+        print(orjson.dumps(result).decode())
+    elif not config.quiet:
+        print(f"tuned: {outcome.step_dir}\nnext:  groundup chat {run_dir}", file=sys.stderr)
+    return result
+
+
+def conversations_for(config: Config, tokenizer: Any, context_length: int, run_dir: Path, notice: Any) -> Any:
+    """The token data named, or made here from conversation files inside the run folder; an existing one is kept."""
+    from groundup.data import from_text, schemas, shards
+
+    path = Path(config.data[0])
+    if not (path / "manifest.json").exists():
+        path = run_dir / "data"
+        if not (path / "manifest.json").exists():
+            shards.prepare_conversations(
+                schemas.conversations(config.data, max_bad=config.max_bad),
+                tokenizer, path, template=config.template, val_fraction=config.val_fraction,
+                context_length=context_length, seed=config.train.seed, notice=notice,
+            )  # fmt: skip
+    data = shards.TokenData.open(path)
+    from_text.check_tokenizer(data, tokenizer)
+    return data

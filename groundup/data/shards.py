@@ -1,0 +1,406 @@
+"""Token data on disk: a folder of shards with a manifest, written once from documents or conversations, then read.
+
+    manifest.json            what this is, from which tokenizer and sources, how it was split, counts, checksums
+    tokenizer/               the tokenizer that made it
+    train-00000.bin, ...     ids, one document after the other (uint16 or uint32, little-endian)
+    train-00000.targets.bin  conversations only: 1 for each id that is learned (uint8)
+    train.offsets.bin        where each document begins, and the end (uint64)
+    val-00000.bin, ...       the same for what is held out
+
+Batches are made from it in batches.py; other people's `.npy` and `.bin` are read in token_files.py.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from groundup import artifact
+from groundup.data import encoding
+from groundup.data.cutting import pause_after
+from groundup.data.encoding import Encoded
+from groundup.data.shuffling import key_of, mix
+from groundup.data.token_files import Ids, dtype_for, read_ids, write_ids
+from groundup.errors import ArtefactError, DataError, UsageError
+from groundup.text.records import Conversation, Document
+
+if TYPE_CHECKING:
+    from groundup.tokenizer.bpe import Tokenizer
+
+__all__ = ["Split", "TokenData", "prepare", "prepare_conversations", "read_ids", "write_ids"]
+
+FORMAT, VERSION = "groundup token data", 1
+SPLITS = ("train", "val")
+SHARD_TOKENS = 2**28
+FEW = 64
+"""Up to this many documents are split by looking at their sizes; more than that by chance, as they come."""
+TAIL_FRACTION = 0.1
+MAX_SOURCES = 1000
+
+Notice = Callable[[str], None]
+
+
+def _ignore(text: str) -> None:
+    pass
+
+
+# --- reading ---
+
+
+@dataclass(frozen=True)
+class Split:
+    """The documents of one split: document i is `ids[offsets[i]:offsets[i + 1]]`; `is_target` goes with `ids`."""
+
+    name: str
+    ids: Ids | np.ndarray
+    offsets: np.ndarray
+    is_target: Ids | np.ndarray | None = None
+
+    @property
+    def n_documents(self) -> int:
+        return len(self.offsets) - 1
+
+    def document(self, i: int) -> np.ndarray:
+        return self.ids[int(self.offsets[i]) : int(self.offsets[i + 1])]
+
+
+@dataclass(frozen=True)
+class TokenData:
+    """A folder of token data, opened. Files are looked at when a split is asked for."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @staticmethod
+    def open(path: Path | str, *, checksums: bool = False) -> "TokenData":
+        """Check that everything the manifest lists is there, and with `checksums` that no byte has changed."""
+        manifest = artifact.verify(path, checksums=checksums)
+        if manifest.get("format") != FORMAT:
+            raise ArtefactError(
+                "this folder holds no token data", where=str(path), hint="make some with `groundup data prepare`"
+            )
+        if manifest["version"] > VERSION:
+            raise ArtefactError(
+                f"the data was written by a newer groundup (format {manifest['version']}, known is {VERSION})",
+                where=str(path),
+                hint="pip install --upgrade groundup",
+            )
+        return TokenData(Path(path), manifest)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(self.manifest["dtype"])
+
+    @property
+    def vocab_size(self) -> int:
+        return self.manifest["vocab_size"]
+
+    @property
+    def tokenizer_hash(self) -> str:
+        return self.manifest["tokenizer_hash"]
+
+    def split(self, name: str) -> Split:
+        """The split "train" or "val"; it may be empty."""
+        if name not in SPLITS:
+            raise UsageError(f"there is no split {name!r}", hint="train or val")
+        shards = [self.path / shard for shard in self.manifest["shards"][name]]
+        targets = [shard.with_suffix(".targets.bin") for shard in shards]
+        return Split(
+            name,
+            Ids(shards, self.dtype),
+            np.memmap(self.path / f"{name}.offsets.bin", dtype="<u8", mode="r"),
+            Ids(targets, "u1") if self.manifest["kind"] == "conversations" else None,
+        )
+
+
+# --- writing ---
+
+
+def prepare(
+    documents: Iterable[Document],
+    tokenizer: "Tokenizer",
+    out_dir: Path | str,
+    *,
+    val_fraction: float = 0.05,
+    seed: int = 0,
+    processes: int = 1,
+    notice: Notice = _ignore,
+    replace: bool = False,
+    shard_tokens: int = SHARD_TOKENS,
+) -> dict[str, Any]:
+    """Write documents as token data and return its manifest. The bytes do not depend on `processes`.
+
+    About `val_fraction` of the documents are held out, chosen by a hash of their number and the seed. Of few
+    documents those are held out that come nearest to that share; a text that cannot be divided by documents gives its
+    end, from a pause on. DataError if there is no text.
+    """
+    kind = _Kind("documents", tokenizer, can_cut=True, shard_tokens=shard_tokens)
+    encoded = encoding.documents(documents, tokenizer, processes)
+    return _write(encoded, kind, out_dir, val_fraction, seed, replace, notice, {})
+
+
+def prepare_conversations(
+    conversations: Iterable[Conversation],
+    tokenizer: "Tokenizer",
+    out_dir: Path | str,
+    *,
+    template: str = "chatml",
+    val_fraction: float = 0.05,
+    context_length: int | None = None,
+    seed: int = 0,
+    processes: int = 1,
+    max_bad: int = 0,
+    notice: Notice = _ignore,
+    replace: bool = False,
+    shard_tokens: int = SHARD_TOKENS,
+) -> dict[str, Any]:
+    """Write conversations as token data with the marks of what is learned, and return its manifest.
+
+    One that is longer than `context_length` loses its oldest turns, then the end of its last answer, and is left out
+    if no answer remains; `notice` and the manifest say how many. DataError if more than `max_bad` conversations have
+    nothing to learn.
+    """
+    kind = _Kind("conversations", tokenizer, can_cut=False, shard_tokens=shard_tokens)
+    # A row of T positions holds T + 1 ids, for the last one is only predicted.
+    rendering = encoding.Rendering(template, None if context_length is None else context_length + 1)
+    encoded = encoding.conversations(conversations, tokenizer, rendering, processes)
+    facts = {"template": template, "context_length": context_length}
+    learned = _with_something_to_learn(encoded, max_bad, kind.changes)
+    return _write(learned, kind, out_dir, val_fraction, seed, replace, notice, facts)
+
+
+def _with_something_to_learn(encoded: Iterable[Encoded], max_bad: int, changes: Counter[str]) -> Iterator[Encoded]:
+    """Leave out conversations without a trained token; complain when all were seen, so that the number is known."""
+    n, bad = 0, []
+    for n, conversation in enumerate(encoded, start=1):  # noqa: B007 - the count is used after the loop
+        if len(conversation.ids) == 0 and conversation.change:
+            yield conversation
+        elif conversation.is_target is None or not conversation.is_target[1:].any():
+            bad.append(n)
+        else:
+            yield conversation
+    if len(bad) > max_bad:
+        raise DataError(
+            f"{len(bad)} of {n} conversations have no token to learn; the first is number {bad[0]}",
+            hint="every conversation needs an assistant's turn with text; --max-bad N leaves out up to N",
+        )
+    if bad:
+        changes["nothing_to_learn"] = len(bad)
+
+
+class _Kind:
+    """What the two kinds of token data differ in, and what was done to records on the way."""
+
+    def __init__(self, name: str, tokenizer: "Tokenizer", can_cut: bool, shard_tokens: int):
+        self.name, self.tokenizer, self.can_cut, self.shard_tokens = name, tokenizer, can_cut, shard_tokens
+        self.changes: Counter[str] = Counter()
+        self.sources: Counter[str] = Counter()
+
+    def kept(self, encoded: Iterable[Encoded]) -> Iterator[Encoded]:
+        """Records that have ids; of all of them it is counted where they came from and what happened to them."""
+        for record in encoded:
+            if len(record.ids) == 0:
+                self.changes["too_long" if record.change else "empty"] += 1
+                continue
+            if record.change:
+                self.changes[{"turns": "lost_oldest_turns", "end": "lost_end_of_answer"}[record.change]] += 1
+            place = record.source if len(self.sources) < MAX_SOURCES or record.source in self.sources else "(others)"
+            self.sources[place] += 1
+            yield record
+
+
+def _write(
+    encoded: Iterable[Encoded],
+    kind: _Kind,
+    out_dir: Path | str,
+    val_fraction: float,
+    seed: int,
+    replace: bool,
+    notice: Notice,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    if not 0 <= val_fraction < 1:
+        raise UsageError(f"val_fraction is {val_fraction}; it is a share from 0 to below 1")
+    tokenizer, manifest = kind.tokenizer, {}
+    with artifact.writing(out_dir, manifest, replace=replace) as folder:
+        writers = {name: _SplitWriter(folder, name, kind) for name in SPLITS}
+        rule = ""
+        try:
+            for name, rule, record in _divide(kind.kept(encoded), kind, val_fraction, seed):  # noqa: B007
+                writers[name].add(record)
+        finally:
+            for writer in writers.values():
+                writer.close()
+        if writers["train"].counts["documents"] == 0:
+            raise DataError(f"there are no {kind.name} to write", hint="name files with text in them")
+        tokenizer.save(folder / "tokenizer")
+        manifest.update(
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "kind": kind.name,
+                "tokenizer_hash": tokenizer.hash,
+                "vocab_size": tokenizer.vocab_size,
+                "dtype": dtype_for(tokenizer.vocab_size).str,
+                "eos_id": tokenizer.eos_id,
+                "special_ids": tokenizer.special_ids,
+                "counts": {name: writer.counts for name, writer in writers.items()},
+                "left_out": {k: n for k, n in sorted(kind.changes.items()) if not k.startswith("lost")},
+                "shortened": {k: n for k, n in sorted(kind.changes.items()) if k.startswith("lost")},
+                "sources": {source: n for source, n in sorted(kind.sources.items()) if source},
+                "split": {"rule": rule, "val_fraction": val_fraction, "seed": seed},
+                "shards": {name: writer.shards for name, writer in writers.items()},
+                **facts,
+            }
+        )
+    for what, n in sorted(kind.changes.items()):
+        if what != "empty":
+            notice(f"{n} {kind.name} {WORDS[what]}")
+    if writers["val"].counts["documents"] == 0 and val_fraction > 0:
+        notice(f"nothing could be held out for validation: there is one of the {kind.name}, and it is not divided")
+    return artifact.read_json(Path(out_dir) / artifact.MANIFEST)
+
+
+WORDS = {
+    "too_long": "left out: no answer fits into the context length",
+    "nothing_to_learn": "left out: nothing to learn",
+    "lost_oldest_turns": "shortened: the oldest turns left out",
+    "lost_end_of_answer": "shortened: the end of the last answer cut off",
+}
+
+
+class _SplitWriter:
+    """Writes records one after the other into numbered shards; a new one begins when the last is full."""
+
+    def __init__(self, folder: Path, name: str, kind: _Kind):
+        self.folder, self.name, self.kind = folder, name, kind
+        self.shards: list[str] = []
+        self.counts = {"documents": 0, "tokens": 0, "bytes": 0}
+        if kind.name == "conversations":
+            self.counts |= {"targets": 0, "target_bytes": 0}
+        self._room = 0
+        self._files: list[Any] = []
+        self._offsets = open(folder / f"{name}.offsets.bin", "wb")  # noqa: SIM115 - close() closes it
+        self._offsets.write(np.uint64(0).tobytes())
+
+    def add(self, record: Encoded) -> None:
+        if self._room <= 0:
+            self._next_shard()
+        self._room -= len(record.ids)
+        self._files[0].write(record.ids.tobytes())
+        self.counts["documents"] += 1
+        self.counts["tokens"] += len(record.ids)
+        self.counts["bytes"] += record.n_bytes
+        if record.is_target is not None:
+            self._files[1].write(record.is_target.tobytes())
+            # The first id of a row is given, never predicted.
+            self.counts["targets"] += int(record.is_target[1:].sum())
+            self.counts["target_bytes"] += record.n_target_bytes
+        self._offsets.write(np.uint64(self.counts["tokens"]).tobytes())
+
+    def _next_shard(self) -> None:
+        for file in self._files:
+            file.close()
+        shard = self.folder / f"{self.name}-{len(self.shards):05}.bin"
+        paths = [shard] if self.kind.name == "documents" else [shard, shard.with_suffix(".targets.bin")]
+        self._files = [open(path, "wb") for path in paths]  # noqa: SIM115 - close() closes them
+        self.shards.append(shard.name)
+        self._room = self.kind.shard_tokens
+
+    def close(self) -> None:
+        for file in [*self._files, self._offsets]:
+            file.close()
+
+
+# --- what is held out ---
+
+Divided = Iterator[tuple[str, str, Encoded]]
+
+
+def _divide(records: Iterable[Encoded], kind: _Kind, val_fraction: float, seed: int) -> Divided:
+    """Each record with its split and the rule that put it there."""
+    records = iter(records)
+    few = list(islice(records, FEW + 1))
+    if val_fraction == 0:
+        return (("train", "nothing held out", record) for record in chain(few, records))
+    if len(few) <= FEW:
+        return _divide_few(few, kind, val_fraction, seed)
+    return _divide_many(chain(few, records), val_fraction, seed)
+
+
+def _divide_many(records: Iterable[Encoded], val_fraction: float, seed: int) -> Divided:
+    """By chance; the last record makes up for it if chance gave a split nothing."""
+    rule, threshold = "hash of the document's number", np.uint64(int(val_fraction * 2**64))
+    held_back: tuple[str, Encoded] | None = None
+    used: set[str] = set()
+    for start, batch in _numbered(records, 1024):
+        is_val = mix(np.arange(start, start + len(batch)), key_of(seed, 0)) < threshold
+        for record, val in zip(batch, is_val.tolist(), strict=True):
+            if held_back is not None:
+                used.add(held_back[0])
+                yield held_back[0], rule, held_back[1]
+            held_back = ("val" if val else "train", record)
+    if held_back is not None:
+        missing = [name for name in SPLITS if name not in used]
+        yield missing[0] if missing else held_back[0], rule, held_back[1]
+
+
+def _numbered(records: Iterable[Encoded], size: int) -> Iterator[tuple[int, list[Encoded]]]:
+    records, start = iter(records), 0
+    while batch := list(islice(records, size)):
+        yield start, batch
+        start += len(batch)
+
+
+def _divide_few(records: list[Encoded], kind: _Kind, val_fraction: float, seed: int) -> Divided:
+    """Whole records up to about the share asked for; if even the smallest is too much, the end of the longest."""
+    sizes = np.array([len(record.ids) for record in records], dtype=np.int64)
+    held_out = _nearest_share(sizes, val_fraction, seed, max_share=0.25 if kind.can_cut else 0.5)
+    if held_out or not kind.can_cut or not records:
+        for i, record in enumerate(records):
+            yield "val" if i in held_out else "train", "whole documents near the share asked for", record
+        return
+    longest = int(sizes.argmax())
+    for i, record in enumerate(records):
+        rule = "the end of the longest document"
+        if i != longest:
+            yield "train", rule, record
+            continue
+        head, tail = _cut_tail(record, max(val_fraction, TAIL_FRACTION), kind.tokenizer)
+        yield "train", rule, head
+        if tail is not None:
+            yield "val", rule, tail
+
+
+def _nearest_share(sizes: np.ndarray, val_fraction: float, seed: int, max_share: float) -> set[int]:
+    """Numbers of records to hold out, taken in the order of their hashes while they fit twice the share; else the
+    smallest record if it is no more than `max_share` of everything; else none."""
+    total, chosen, taken = int(sizes.sum()), set(), 0
+    if len(sizes) < 2:
+        return chosen
+    for i in np.argsort(mix(np.arange(len(sizes)), key_of(seed, 0)), kind="stable").tolist():
+        if taken < val_fraction * total and taken + int(sizes[i]) <= 2 * val_fraction * total:
+            chosen.add(i)
+            taken += int(sizes[i])
+    smallest = int(sizes.argmin())
+    if not chosen and int(sizes[smallest]) <= max_share * total:
+        chosen.add(smallest)
+    return chosen if len(chosen) < len(sizes) else set()
+
+
+def _cut_tail(record: Encoded, fraction: float, tokenizer: "Tokenizer") -> tuple[Encoded, Encoded | None]:
+    """A document as its beginning and its end, divided at a pause; the end is None when the text is a few tokens."""
+    text, end = record.ids[:-1], record.ids[-1:]
+    border = pause_after(text, round(len(text) * (1 - fraction)), tokenizer) if len(text) >= 20 else 0
+    if not 0 < border < len(text):
+        return record, None
+    lengths = encoding.byte_lengths(tokenizer)
+    head, tail = (np.concatenate([part, end]) for part in (text[:border], text[border:]))
+    return (
+        Encoded(head, int(lengths[head].sum()), record.source),
+        Encoded(tail, int(lengths[tail].sum()), record.source),
+    )

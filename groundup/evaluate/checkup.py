@@ -1,0 +1,50 @@
+"""What a stage looks at while it trains: the loss on a fixed set of rows, and what the model writes after a prompt."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from groundup.data.batches import Batch
+from groundup.evaluate.loss import byte_lengths, held_out_loss
+from groundup.inference import engine
+from groundup.inference.settings import Settings
+from groundup.tokenizer.bpe import Tokenizer
+from groundup.train.run_folder import RunFolder
+
+
+class Checkup:
+    """Called by the loop with (model, step): returns `val_loss` and `val_bits_per_byte`, and records the samples.
+
+    `prompts` are (text to show, ids to continue). The rows and the seed never change, so numbers of a run compare.
+    """
+
+    def __init__(
+        self,
+        rows: list[Batch],
+        tokenizer: Tokenizer,
+        run: RunFolder,
+        prompts: Sequence[tuple[str, np.ndarray]] = (),
+        max_new_tokens: int = 80,
+    ):
+        self._rows = rows
+        self._tokenizer = tokenizer
+        self._run = run
+        self._prompts = prompts
+        self._lengths = byte_lengths(tokenizer)
+        self._settings = Settings(max_new_tokens=max_new_tokens, temperature=0.7, seed=0, stop_ids=tokenizer.stop_ids)
+
+    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+        """Raises nothing that training should die of: a prompt too long for the context is cut on the left."""
+        longest = model.config.context_length // 2  # pyright: ignore[reportAttributeAccessIssue]
+        if self._prompts:
+            ids = [prompt[-longest:].tolist() for _, prompt in self._prompts]
+            for (shown, _), made in zip(self._prompts, engine.generate(model, ids, self._settings), strict=True):
+                self._run.sample(step, shown, self._tokenizer.decode(made.text_ids))
+        if not self._rows:
+            return {}
+        result = held_out_loss(model, self._rows, self._lengths)
+        metrics = {"val_loss": result["loss"]}
+        if "bits_per_byte" in result:
+            metrics["val_bits_per_byte"] = result["bits_per_byte"]
+        return metrics

@@ -1,0 +1,209 @@
+"""From token ids to text that a person reads while it comes.
+
+The engine knows ids; a stop string or the end of a sentence may begin in one token and end in the next. So text that
+could still turn out to belong to a stop string is held back until that is decided.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from groundup.inference import engine
+from groundup.inference.settings import Settings
+
+# The end of a sentence, with closing quotes and brackets; Chinese and Japanese put no space after theirs.
+SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s|\Z)|[。！？]+[”’」』）]*")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A finished text and what is known about it."""
+
+    text: str
+    finish_reason: str
+    """"stop", "length", or "interrupted"."""
+    ids: tuple[int, ...]
+    """The new ids, with those of a stop id or a stop string."""
+    seconds: float
+    """Until the last token; for a text of a batch, of the whole batch."""
+    seconds_to_first: float | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.ids)
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.n_tokens / self.seconds if self.seconds else 0.0
+
+
+class StopStrings:
+    """Lets text pass up to the first stop string, and holds back what may be the beginning of one.
+
+    With the stop string "END", pushing "the E", "N", "D!" gives "the ", "" and "", and then `is_hit` is true.
+    """
+
+    def __init__(self, stop: Sequence[str]):
+        self.stop = tuple(stop)
+        self.is_hit = False
+        self.held = ""
+
+    def push(self, text: str) -> str:
+        self.held += text
+        found = [at for at in map(self.held.find, self.stop) if at >= 0]
+        if found:
+            self.is_hit = True
+            return self._let_pass(min(found), keep=False)
+        return self._let_pass(len(self.held) - self._n_undecided())
+
+    def flush(self) -> str:
+        """What was held back and did not become a stop string."""
+        return self._let_pass(len(self.held))
+
+    def _n_undecided(self) -> int:
+        """Length of the longest end of the held text that begins a stop string."""
+        longest = max(map(len, self.stop), default=1) - 1
+        for n in range(min(longest, len(self.held)), 0, -1):
+            if any(stop.startswith(self.held[-n:]) for stop in self.stop):
+                return n
+        return 0
+
+    def _let_pass(self, n: int, keep: bool = True) -> str:
+        text, rest = self.held[:n], self.held[n:]
+        self.held = rest if keep else ""
+        return text
+
+
+class _Text:
+    """Ids in, text out, for one sequence: decoding, stop strings, special tokens, the unfinished last sentence."""
+
+    def __init__(self, tokenizer: Any, settings: Settings, *, show_special: bool = False, trim: bool = False):
+        self.pieces = tokenizer.stream()
+        self.special_by_id = {id_: name for name, id_ in tokenizer.special_ids.items()}
+        self.stop_ids = frozenset(settings.stop_ids)
+        self.stop = StopStrings(settings.stop)
+        self.show_special = show_special
+        self.trim = trim
+        self.ids: list[int] = []
+        self.text = ""
+        self.unfinished = ""
+
+    def push(self, id_: int) -> str:
+        self.ids.append(id_)
+        if id_ in self.special_by_id or id_ in self.stop_ids:
+            name = self.special_by_id.get(id_, "") if self.show_special else ""
+            return self._emit(self.stop.push(self.pieces.flush() + name))
+        return self._emit(self.stop.push(self.pieces.push(id_)))
+
+    def finish(self, reason: str) -> str:
+        """The last piece. A text that came to its end by itself keeps its last sentence as it is."""
+        rest = "" if self.stop.is_hit else self.stop.push(self.pieces.flush())
+        rest = self.unfinished + rest + self.stop.flush()
+        if self.trim and reason != "stop":
+            rest = trim_sentence(rest) or ("" if self.text else rest)
+        self.text += rest
+        self.unfinished = ""
+        return rest
+
+    def _emit(self, text: str) -> str:
+        if self.trim:
+            self.unfinished += text
+            # An end is one only when something follows: "3." may go on as "3.5", "Yes." with a closing quote.
+            ends = [match.end() for match in SENTENCE_END.finditer(self.unfinished)]
+            last = max((end for end in ends if end < len(self.unfinished)), default=0)
+            text, self.unfinished = self.unfinished[:last], self.unfinished[last:]
+        self.text += text
+        return text
+
+
+class TextStream:
+    """Iterates over the pieces of one text as they come; `completion` is there when it is over.
+
+        stream = TextStream(model, tokenizer, ids, settings)
+        for piece in stream:
+            print(piece, end="")
+        stream.completion.finish_reason
+
+    Closing it early (`stop`) makes a completion of what there is, with the reason "interrupted".
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        ids: Sequence[int],
+        settings: Settings,
+        *,
+        show_special: bool = False,
+        trim: bool = False,
+    ):
+        self.settings = with_stop_ids(settings, tokenizer)
+        self.completion: Completion | None = None
+        self._text = _Text(tokenizer, self.settings, show_special=show_special, trim=trim)
+        self._ids = engine.stream(model, ids, self.settings)
+        self._started = time.perf_counter()
+        self._seconds_to_first: float | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        reason = "length"
+        for id_ in self._ids:
+            if self._seconds_to_first is None:
+                self._seconds_to_first = time.perf_counter() - self._started
+            if piece := self._text.push(id_):
+                yield piece
+            if id_ in self.settings.stop_ids or self._text.stop.is_hit:
+                reason = "stop"
+                break
+        if piece := self._end(reason):
+            yield piece
+
+    def stop(self) -> str:
+        """Ends the text here; returns what had been held back."""
+        return self._end("interrupted") if self.completion is None else ""
+
+    def _end(self, reason: str) -> str:
+        seconds = time.perf_counter() - self._started
+        self._ids.close()
+        rest = self._text.finish(reason)
+        self.completion = Completion(self._text.text, reason, tuple(self._text.ids), seconds, self._seconds_to_first)
+        return rest
+
+
+def complete(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    settings: Settings,
+    *,
+    show_special: bool = False,
+    trim: bool = False,
+) -> list[Completion]:
+    """Continues all prompts in batches; each text is the one that a TextStream gives for the same seed."""
+    settings = with_stop_ids(settings, tokenizer)
+    texts = [_Text(tokenizer, settings, show_special=show_special, trim=trim) for _ in prompts]
+
+    def push(index: int, id_: int) -> bool:
+        texts[index].push(id_)
+        return texts[index].stop.is_hit
+
+    started = time.perf_counter()
+    generations = engine.generate(model, prompts, settings, on_token=push)
+    seconds = time.perf_counter() - started
+    completions = []
+    for text, generation in zip(texts, generations, strict=True):
+        text.finish(generation.finish_reason)
+        completions.append(Completion(text.text, generation.finish_reason, tuple(generation.ids), seconds))
+    return completions
+
+
+def with_stop_ids(settings: Settings, tokenizer: Any) -> Settings:
+    """The settings, stopping also at the ids that end a text for this tokenizer."""
+    return replace(settings, stop_ids=tuple(sorted({*settings.stop_ids, *tokenizer.stop_ids})))
+
+
+def trim_sentence(text: str) -> str:
+    """`text` up to the end of its last whole sentence; empty if it has none."""
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""

@@ -1,0 +1,1 @@
+"""To see what a run did, and to foresee what it will do."""

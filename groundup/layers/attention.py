@@ -1,0 +1,130 @@
+"""Attention: each position gathers from others what it needs. Vaswani et al. 2017, arXiv 1706.03762.
+
+`attention` is the formula, for any leading dimensions; `Attention` is the layer around it, with its four projections,
+several heads, and fewer key-value heads than query heads where memory counts (grouped-query attention,
+Ainslie et al. 2023, arXiv 2305.13245):
+
+    n_kv_heads = n_heads          n_kv_heads = 2, n_heads = 4      n_kv_heads = 1
+    q  q  q  q                    q  q  q  q                       q  q  q  q
+    |  |  |  |                     \\/    \\/                         \\__\\/__/
+    kv kv kv kv                    kv    kv                           kv
+    multi-head                    grouped-query                    multi-query
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from groundup.layers.cache import KVCache
+from groundup.layers.kernels import Kernels, is_fused
+from groundup.layers.linear import Linear
+from groundup.layers.rope import Rotation, rotate
+from groundup.layers.softmax import softmax
+
+
+def causal_mask(T: int, S: int, device: torch.device | str | None = None) -> Bool[Tensor, "T S"]:
+    """True where a query may look: at itself and what came before. The T queries are the last of the S positions.
+
+    causal_mask(2, 4) == [[1, 1, 1, 0],
+                          [1, 1, 1, 1]]
+    """
+    return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
+
+
+def repeat_heads(x: Float[Tensor, "... n_kv_heads S head_dim"], n: int) -> Float[Tensor, "... n_heads S head_dim"]:
+    """Gives each key-value head to the n query heads of its group: heads a, b become a, a, b, b for n = 2."""
+    return x.repeat_interleave(n, dim=-3) if n > 1 else x
+
+
+def attention(
+    q: Float[Tensor, "... T head_dim"],
+    k: Float[Tensor, "... S head_dim"],
+    v: Float[Tensor, "... S head_dim"],
+    mask: Bool[Tensor, "... #T #S"] | None = None,
+    is_causal: bool = False,
+    dropout: float = 0.0,
+    kernels: Kernels = "fused",
+) -> Float[Tensor, "... T head_dim"]:
+    """softmax(q kᵀ / sqrt(head_dim)) v: a mean of the values, weighted by how well each key fits the query.
+
+    `mask` broadcasts to (..., T, S); true means attend. A query that may attend to nothing gets zeros.
+    `is_causal` takes the place of a mask: each of the T queries, which are the last of the S positions, sees no
+    later one. In dimension -3, `q` may have more heads than `k` and `v`: each of theirs then serves a group of equal
+    size. `dropout` is the share of weights set to zero; pass 0 outside training.
+    """
+    T, S = q.shape[-2], k.shape[-2]
+    n_groups = q.shape[-3] // k.shape[-3] if q.ndim > 2 else 1
+    if is_causal and mask is None and 1 < T < S:
+        mask = causal_mask(T, S, q.device)
+    is_square_causal = is_causal and mask is None and T == S
+
+    if is_fused(kernels):
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_square_causal, enable_gqa=n_groups > 1)
+
+    k, v = repeat_heads(k, n_groups), repeat_heads(v, n_groups)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if is_square_causal:
+        mask = causal_mask(T, S, q.device)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return F.dropout(softmax(scores), dropout) @ v
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over (B, T, d_model).
+
+    `layer` is this layer's place in a KVCache. `head_dim` defaults to d_model / n_heads and may be anything.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        bias: bool = False,
+        dropout: float = 0.0,
+        kernels: Kernels = "fused",
+        layer: int = 0,
+    ):
+        super().__init__()
+        n_kv_heads = n_kv_heads or n_heads
+        head_dim = head_dim or d_model // n_heads
+        if n_heads % n_kv_heads:
+            raise ValueError(f"n_kv_heads is {n_kv_heads}; it must divide n_heads, which is {n_heads}")
+
+        self.head_dim = head_dim
+        self.dropout = dropout
+        self.kernels: Kernels = kernels
+        self.layer = layer
+        self.q_proj = Linear(d_model, n_heads * head_dim, bias)
+        self.k_proj = Linear(d_model, n_kv_heads * head_dim, bias)
+        self.v_proj = Linear(d_model, n_kv_heads * head_dim, bias)
+        self.o_proj = Linear(n_heads * head_dim, d_model, bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T d_model"],
+        mask: Bool[Tensor, "#B 1 T S"] | Bool[Tensor, "T S"] | None = None,
+        rotation: Rotation | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T d_model"]:
+        """`mask` None is causal; otherwise it is used as is. `rotation` turns queries and keys (see rope.py)."""
+        # (B, T, n_heads * head_dim) -> (B, n_heads, T, head_dim): from here on, heads are a batch of their own.
+        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+
+        # Keys are stored as they were turned at their own position, so they need no second turn later.
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)
+
+        dropout = self.dropout if self.training else 0.0
+        y = attention(q, k, v, mask, is_causal=mask is None, dropout=dropout, kernels=self.kernels)
+        return self.o_proj(y.transpose(1, 2).flatten(-2))

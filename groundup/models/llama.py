@@ -1,0 +1,307 @@
+"""Llama: Touvron et al. 2023, arXiv 2302.13971 and 2307.09288; Llama 3: arXiv 2407.21783. SmolLM2 has the same shape.
+
+    ids ─ tok_embed ─ n_layers × Block ─ final_norm ─ lm_head ─ logits
+
+Where it differs from GPT-2: positions turn queries and keys (RoPE) instead of being added to the input, RMSNorm takes
+the place of LayerNorm and SwiGLU that of the MLP, there are no biases, and several query heads may share one
+key-value head.
+Read it from the leaf to the whole: Block, Model, PRESETS.
+"""
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from groundup.layers.attention import Attention
+from groundup.layers.cache import KVCache
+from groundup.layers.embedding import Embedding
+from groundup.layers.feed_forward import SwiGLU, hidden_size
+from groundup.layers.initialise import initialise
+from groundup.layers.kernels import Kernels
+from groundup.layers.linear import Linear
+from groundup.layers.norms import RMSNorm
+from groundup.layers.rope import RoPE, Rotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class RopeConfig:
+    """How positions turn queries and keys."""
+
+    theta: float = 10_000.0
+    """The slowest pair of a head turns once in about 2π · theta positions. Longer contexts want a larger theta."""
+
+    def __post_init__(self):
+        if not self.theta > 1:
+            raise ValueError(f"rope.theta is {self.theta}; valid values are above 1, such as 10000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The shape of a Llama. The defaults are a small one, 14M parameters, for a laptop."""
+
+    vocab_size: int = 4096
+    context_length: int = 512
+    n_layers: int = 8
+    d_model: int = 384
+    n_heads: int = 6
+    n_kv_heads: int = 0
+    """0 means n_heads. Fewer of them make the KV cache smaller, at little loss."""
+    head_dim: int = 0
+    """0 means d_model / n_heads."""
+    d_ff: int = 0
+    """0 means Meta's rule: 8/3 · d_model, rounded up to a multiple of 64."""
+    norm_eps: float = 1e-5
+    dropout: float = 0.0
+    """Of the embeddings, the attention weights and both outputs of a block; only in training. For small texts that
+    are seen many times."""
+    tie_embeddings: bool = True
+    """Whether the output head is the embedding table."""
+    rope: RopeConfig = field(default_factory=RopeConfig)
+
+    def __post_init__(self):
+        # A frozen dataclass has no other way to fill in defaults that depend on other fields.
+        object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
+        object.__setattr__(self, "d_ff", self.d_ff or hidden_size(self.d_model))
+        object.__setattr__(self, "head_dim", self.head_dim or self.d_model // max(1, self.n_heads))
+
+        sizes = ("vocab_size", "context_length", "n_layers", "d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff")
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; valid values are whole numbers from 1")
+        if self.d_model % self.n_heads:
+            raise ValueError(f"n_heads is {self.n_heads}; valid values divide d_model, which is {self.d_model}")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_kv_heads is {self.n_kv_heads}; valid values divide n_heads, which is {self.n_heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim is {self.head_dim}; valid values are even, because RoPE turns pairs")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; valid values are from 0 up to, not including, 1")
+        if not 0 < self.norm_eps < 1:
+            raise ValueError(f"norm_eps is {self.norm_eps}; valid values are between 0 and 1, such as 1e-5")
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): both halves read the residual stream and add to it."""
+
+    def __init__(self, config: Config, layer: int, kernels: Kernels):
+        super().__init__()
+        c = config
+        self.attn_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
+        self.attn = Attention(
+            c.d_model, c.n_heads, c.n_kv_heads, c.head_dim, dropout=c.dropout, kernels=kernels, layer=layer
+        )
+        self.mlp_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
+        self.mlp = SwiGLU(c.d_model, c.d_ff, kernels=kernels)
+        self.dropout = c.dropout
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T d_model"],
+        rotation: Rotation,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T d_model"]:
+        x = x + F.dropout(self.attn(self.attn_norm(x), mask, rotation, cache), self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
+
+
+class Model(nn.Module):
+    """ids (B, T) -> logits (B, T, vocab_size)."""
+
+    def __init__(self, config: Config, kernels: Kernels = "fused"):
+        super().__init__()
+        self.config = config
+        self.rope = RoPE(config.head_dim, config.rope.theta)
+        self.tok_embed = Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, layer, kernels) for layer in range(config.n_layers))
+        self.final_norm = RMSNorm(config.d_model, config.norm_eps, kernels)
+        self.lm_head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
+        initialise(self)
+
+    def forward(
+        self,
+        ids: Int[Tensor, "B T"],
+        *,
+        cache: KVCache | None = None,
+        positions: Int[Tensor, "#B T"] | None = None,
+        mask: Bool[Tensor, "#B 1 #T S"] | None = None,
+    ) -> Float[Tensor, "B T vocab_size"]:
+        """Logits of the id that follows each position.
+
+        With a `cache`, `ids` are the new ones only. `positions` count on from the cache where they are not given.
+        `mask` None is causal; else true means attend, over the S = cache.length + T positions there then are.
+        """
+        return self.hidden(ids, cache=cache, positions=positions, mask=mask) @ self.lm_head_weight.T
+
+    def hidden(
+        self,
+        ids: Int[Tensor, "B T"],
+        *,
+        cache: KVCache | None = None,
+        positions: Int[Tensor, "#B T"] | None = None,
+        mask: Bool[Tensor, "#B 1 #T S"] | None = None,
+    ) -> Float[Tensor, "B T d_model"]:
+        """The final, normed states: what the output head reads."""
+        start = 0 if cache is None else cache.length
+        if positions is None:
+            end, context_length = start + ids.shape[1], self.config.context_length
+            if end > context_length:
+                warnings.warn(f"position {end} is beyond the context_length of {context_length}", stacklevel=2)
+            positions = torch.arange(start, end, device=ids.device)[None]
+
+        x = F.dropout(self.tok_embed(ids), self.config.dropout, self.training)
+        # The same for every block, so computed once; [:, None] makes room for the heads.
+        cos, sin = self.rope.rotation(positions[:, None], x.dtype)
+        for block in self.blocks:
+            x = block(x, (cos, sin), mask, cache)
+        return self.final_norm(x)
+
+    @property
+    def lm_head_weight(self) -> Float[Tensor, "vocab_size d_model"]:
+        return self.tok_embed.weight if self.lm_head is None else self.lm_head.weight
+
+    def new_cache(self, batch_size: int, max_length: int, dtype: torch.dtype | None = None) -> KVCache:
+        """An empty cache of this model's shape, on its device; in its dtype, unless another is named."""
+        c, weight = self.config, self.tok_embed.weight
+        shape = (c.n_layers, batch_size, c.n_kv_heads, c.head_dim, max_length)
+        return KVCache(*shape, dtype=dtype or weight.dtype, device=weight.device)
+
+
+def count_parameters(config: Config) -> int:
+    """The number of parameters, without building the model."""
+    c = config
+    attention = 2 * c.d_model * (c.n_heads + c.n_kv_heads) * c.head_dim
+    mlp = 3 * c.d_model * c.d_ff
+    norm = c.d_model
+    matrices = 1 if c.tie_embeddings else 2
+    return matrices * c.vocab_size * c.d_model + c.n_layers * (attention + mlp + 2 * norm) + norm
+
+
+def _llama2(n_layers: int, d_model: int, n_heads: int, d_ff: int, n_kv_heads: int = 0) -> Config:
+    return Config(
+        vocab_size=32000,
+        context_length=4096,
+        n_layers=n_layers,
+        d_model=d_model,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        d_ff=d_ff,
+        tie_embeddings=False,
+    )
+
+
+def _llama3(n_layers: int, d_model: int, n_heads: int, d_ff: int) -> Config:
+    return Config(
+        vocab_size=128256,
+        context_length=8192,
+        n_layers=n_layers,
+        d_model=d_model,
+        n_heads=n_heads,
+        n_kv_heads=8,
+        d_ff=d_ff,
+        tie_embeddings=False,
+        rope=RopeConfig(theta=500_000.0),
+    )
+
+
+def _smollm2(n_layers: int, d_model: int, n_heads: int, n_kv_heads: int, d_ff: int) -> Config:
+    return Config(
+        vocab_size=49152,
+        context_length=8192,
+        n_layers=n_layers,
+        d_model=d_model,
+        n_heads=n_heads,
+        n_kv_heads=n_kv_heads,
+        d_ff=d_ff,
+        rope=RopeConfig(theta=100_000.0),
+    )
+
+
+PRESETS: dict[str, Config] = {
+    # For a laptop and a small vocabulary of one's own: 0.7M, 1.4M, 5.4M, 14M, 37M and 79M parameters.
+    "nano": Config(context_length=256, n_layers=3, d_model=96, n_heads=3),
+    "micro": Config(context_length=256, n_layers=4, d_model=128, n_heads=2),
+    "mini": Config(context_length=512, n_layers=6, d_model=256, n_heads=4, n_kv_heads=2),
+    "small": Config(context_length=512, n_layers=8, d_model=384, n_heads=6, n_kv_heads=2),
+    "medium": Config(context_length=1024, n_layers=12, d_model=512, n_heads=8, n_kv_heads=4),
+    "large": Config(context_length=1024, n_layers=12, d_model=768, n_heads=12, n_kv_heads=4),
+    # A Llama 2 for Chinese and English with a vocabulary of 6144.
+    "215m": Config(vocab_size=6144, context_length=512, n_layers=18, d_model=1024, n_heads=16, n_kv_heads=8),
+    # As published.
+    "smollm2-135m": _smollm2(n_layers=30, d_model=576, n_heads=9, n_kv_heads=3, d_ff=1536),
+    "smollm2-360m": _smollm2(n_layers=32, d_model=960, n_heads=15, n_kv_heads=5, d_ff=2560),
+    "llama2-7b": _llama2(n_layers=32, d_model=4096, n_heads=32, d_ff=11008),
+    "llama2-13b": _llama2(n_layers=40, d_model=5120, n_heads=40, d_ff=13824),
+    "llama2-70b": _llama2(n_layers=80, d_model=8192, n_heads=64, d_ff=28672, n_kv_heads=8),
+    "llama3-8b": _llama3(n_layers=32, d_model=4096, n_heads=32, d_ff=14336),
+    "llama3-70b": _llama3(n_layers=80, d_model=8192, n_heads=64, d_ff=28672),
+}
+
+
+# --- In Hugging Face's terms: theirs -> ours, "{}" is the number of the block ---
+
+HF_ARCHITECTURE = "LlamaForCausalLM"
+HF_TRANSPOSED: tuple[str, ...] = ()
+HF_MODULES = {
+    "model.embed_tokens": "tok_embed",
+    "model.layers.{}.input_layernorm": "blocks.{}.attn_norm",
+    "model.layers.{}.self_attn.q_proj": "blocks.{}.attn.q_proj",
+    "model.layers.{}.self_attn.k_proj": "blocks.{}.attn.k_proj",
+    "model.layers.{}.self_attn.v_proj": "blocks.{}.attn.v_proj",
+    "model.layers.{}.self_attn.o_proj": "blocks.{}.attn.o_proj",
+    "model.layers.{}.post_attention_layernorm": "blocks.{}.mlp_norm",
+    "model.layers.{}.mlp.gate_proj": "blocks.{}.mlp.gate_proj",
+    "model.layers.{}.mlp.up_proj": "blocks.{}.mlp.up_proj",
+    "model.layers.{}.mlp.down_proj": "blocks.{}.mlp.down_proj",
+    "model.norm": "final_norm",
+    "lm_head": "lm_head",
+}
+
+
+def to_hf_config(config: Config) -> dict[str, Any]:
+    return {
+        "max_position_embeddings": config.context_length,
+        "num_hidden_layers": config.n_layers,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_ff,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_dim,
+        "rms_norm_eps": config.norm_eps,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "attention_dropout": config.dropout,
+        # Version 4 of transformers reads the first, version 5 the second.
+        "rope_theta": config.rope.theta,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope.theta},
+    }
+
+
+def from_hf_config(settings: Any) -> Config:
+    settings.must_be("hidden_act", "silu")
+    settings.must_be("attention_bias", False)
+    settings.must_be("mlp_bias", False)
+    settings.must_be("rope_scaling", None)
+    rope = settings.table("rope_parameters")
+    rope.must_be("rope_type", "default")
+    theta = rope.read("rope_theta", float, None) or settings.read("rope_theta", float, 10_000.0)
+    return Config(
+        vocab_size=settings.read("vocab_size", int),
+        context_length=settings.read("max_position_embeddings", int),
+        n_layers=settings.read("num_hidden_layers", int),
+        d_model=settings.read("hidden_size", int),
+        n_heads=settings.read("num_attention_heads", int),
+        n_kv_heads=settings.read("num_key_value_heads", int, 0),
+        head_dim=settings.read("head_dim", int, 0),
+        d_ff=settings.read("intermediate_size", int),
+        norm_eps=settings.read("rms_norm_eps", float, 1e-6),
+        dropout=settings.read("attention_dropout", float, 0.0),
+        tie_embeddings=settings.read("tie_word_embeddings", bool, False),
+        rope=RopeConfig(theta=theta),
+    )

@@ -1,0 +1,1 @@
+"""One file, one idea: how gradients become updates."""

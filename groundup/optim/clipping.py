@@ -1,0 +1,26 @@
+"""Gradient clipping by the norm of all gradients together."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def norm(gradients: list[Tensor]) -> Tensor:
+    """The Euclidean norm of all gradients as one long vector, a scalar."""
+    if not gradients:
+        return torch.tensor(0.0)
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+@torch.no_grad()
+def gradient_clip(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale all gradients in place so that their common norm is at most `max_norm`; returns the norm before.
+
+    One very large gradient would otherwise throw the weights far away (https://arxiv.org/abs/1211.5063, algorithm 1).
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    total = norm(gradients)
+    scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(gradients, scale)
+    return total

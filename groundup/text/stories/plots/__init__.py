@@ -1,0 +1,1 @@
+"""Plots, by theme: each is a function that tells one story to the end."""

@@ -1,0 +1,69 @@
+"""Text into pieces: the patterns that decide what a token may span. A merge never crosses the border of a piece.
+
+Pieces are strings, because the patterns ask for letters (`\\p{L}`) and numbers (`\\p{N}`) of every script. Bytes that
+are not UTF-8 travel through strings as Python's surrogate escapes and come out again unchanged, see `as_text`.
+"""
+
+from collections.abc import Iterable
+from functools import cache
+
+import regex
+
+from groundup.errors import UsageError
+
+GPT2 = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+"""Words with the space before them; runs of digits; runs of other marks; spaces. OpenAI, `gpt-2/src/encoder.py`."""
+
+CL100K = (
+    r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"""
+    r"""| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+)
+"""GPT-4's: any one mark may lead a word, digits in groups of at most three, line ends apart. OpenAI, `tiktoken`."""
+
+LARGEST_LISTED = 4_000_000
+"""Characters; of longer texts the pieces are handed out one by one instead of as a list, to bound memory."""
+
+PATTERNS = {
+    "gpt2": GPT2,
+    "cl100k": CL100K,
+    "llama3": CL100K,  # Llama 3 took GPT-4's pattern unchanged (meta-llama/llama3, tokenizer.py)
+}
+
+
+@cache
+def compiled(pattern: str) -> regex.Pattern:
+    """The compiled regular expression of a named pattern. UsageError on an unknown name."""
+    if pattern not in PATTERNS:
+        raise UsageError(f"unknown split pattern {pattern!r}", hint=f"use one of: {', '.join(PATTERNS)}")
+    return regex.compile(PATTERNS[pattern])
+
+
+def pieces(text: str, pattern: str) -> Iterable[str]:
+    """The pieces of a text, in order; joined they are the text.
+
+    >>> list(pieces("I've 2 cats", "gpt2"))
+    ['I', "'ve", ' 2', ' cats']
+    """
+    if len(text) <= LARGEST_LISTED:
+        return compiled(pattern).findall(text)
+    return (match.group() for match in compiled(pattern).finditer(text))
+
+
+def as_text(text: str | bytes) -> str:
+    """Any input in the one form that is split: `as_bytes(as_text(data)) == data` for all bytes.
+
+    A byte that is not part of valid UTF-8 becomes a surrogate escape (U+DC80 to U+DCFF). A lone surrogate in a string,
+    which UTF-8 has no bytes for, is first given the three bytes it would have (`surrogatepass`).
+    """
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "surrogateescape")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+    return text
+
+
+def as_bytes(piece: str) -> bytes:
+    """The bytes of a piece that was cut from `as_text`."""
+    return piece.encode("utf-8", "surrogateescape")

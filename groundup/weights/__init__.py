@@ -1,0 +1,1 @@
+"""Checkpoints, and the formats that other programs read and write."""

@@ -1,0 +1,140 @@
+"""`groundup.json`: what a checkpoint promises about itself, so that parts that do not belong together never run.
+
+`config.json` and `model.safetensors` are in other people's terms and may be edited by other people's programs. The
+contract beside them says what this model is in ours: its configuration, the tokenizer and the chat template it learned
+with, how RoPE pairs its numbers, and what it answers to a fixed prompt. A weight that was changed, or read under the
+wrong name or in the wrong layout, shows in that answer.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from groundup import artifact, config
+from groundup.errors import ArtefactError, UsageError
+from groundup.tokenizer.bpe import Tokenizer
+
+FILE = "groundup.json"
+FORMAT_VERSION = 1
+PROBE_LENGTH = 16
+PROBE_TOLERANCE = 1e-3
+"""Of the largest logit. Other machines and kernels add in another order, which moves a logit by about 1e-6 of that."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The content of `groundup.json`."""
+
+    format_version: int
+    family: str
+    config: dict[str, Any]
+    rope_layout: str
+    tokenizer_hash: str | None
+    template_hash: str | None
+    probe_ids: list[int]
+    probe_logits: list[float]
+    """At the last position of the probe, for 16 ids spread over the vocabulary."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the run wants to be remembered, such as its stage."""
+
+
+def describe(model: nn.Module, tokenizer: Tokenizer | None, facts: Mapping[str, Any] | None = None) -> Contract:
+    """The contract of a model as it is now."""
+    shape: Any = model.config
+    ids = [7919 * i % shape.vocab_size for i in range(min(PROBE_LENGTH, shape.context_length))]
+    return Contract(
+        format_version=FORMAT_VERSION,
+        family=type(shape).__module__.rpartition(".")[2],
+        config=config.to_dict(shape),
+        rope_layout="half-split" if hasattr(shape, "rope") else "none",
+        tokenizer_hash=tokenizer.hash if tokenizer else None,
+        template_hash=_template_hash(tokenizer),
+        probe_ids=ids,
+        probe_logits=_probe(model, ids),
+        facts=dict(facts or {}),
+    )
+
+
+def read(folder: Path) -> Contract | None:
+    """The contract of a folder; None where there is none, as in folders that other programs wrote."""
+    file = folder / FILE
+    if not file.exists():
+        return None
+    content = artifact.read_json(file)
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtefactError(
+            f"the checkpoint has format {version!r}, and this groundup reads {FORMAT_VERSION}",
+            where=str(file),
+            hint="pip install --upgrade groundup",
+        )
+    try:
+        return config.from_dict(Contract, content, str(file))
+    except UsageError as error:
+        raise ArtefactError(error.what, where=error.where) from error
+
+
+def check(promised: Contract, model: nn.Module, tokenizer: Tokenizer | None, folder: Path) -> None:
+    """Compare a loaded model with its contract; ArtefactError lists every field that differs."""
+    found = describe(model, tokenizer)
+    differing = [
+        f"{name} is {theirs!r}, the contract says {ours!r}"
+        for name, ours, theirs in [
+            ("family", promised.family, found.family),
+            *_differing_values(promised.config, found.config),
+            ("rope_layout", promised.rope_layout, found.rope_layout),
+            ("tokenizer_hash", promised.tokenizer_hash, found.tokenizer_hash),
+            ("template_hash", promised.template_hash, found.template_hash),
+            ("probe_ids", promised.probe_ids, found.probe_ids),
+        ]
+        if ours != theirs
+    ]
+    if differing:
+        raise ArtefactError("the checkpoint was changed: " + "; ".join(differing), where=str(folder))
+
+    error = max(abs(a - b) for a, b in zip(found.probe_logits, promised.probe_logits, strict=True))
+    if not error <= PROBE_TOLERANCE * max(map(abs, promised.probe_logits)):  # so written, NaN fails too
+        raise ArtefactError(
+            f"the model does not answer as it did when it was saved: a logit of the probe is off by {error:.2g}",
+            where=str(folder),
+            hint="a weight was changed; groundup verify --checksums names the file",
+        )
+
+
+def check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None, folder: Path) -> None:
+    """A tokenizer must not produce an id that the model has no row for."""
+    shape: Any = model.config
+    if tokenizer is not None and tokenizer.vocab_size > shape.vocab_size:
+        raise ArtefactError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocab_size is {shape.vocab_size}",
+            where=str(folder),
+            hint="use the tokenizer that the model was trained with",
+        )
+
+
+@torch.no_grad()
+def _probe(model: nn.Module, ids: list[int]) -> list[float]:
+    was_training, device = model.training, next(model.parameters()).device
+    logits = model.eval()(torch.tensor([ids], device=device))[0, -1].float()
+    model.train(was_training)
+    return logits[:: max(1, len(logits) // PROBE_LENGTH)][:PROBE_LENGTH].tolist()
+
+
+def _template_hash(tokenizer: Tokenizer | None) -> str | None:
+    template = tokenizer.chat_template if tokenizer else None
+    return hashlib.sha256(template.encode()).hexdigest() if template is not None else None
+
+
+def _differing_values(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple]:
+    """(dotted name, ours, theirs) of every value of two nested configurations."""
+    for name in {**ours, **theirs}:
+        one, other = ours.get(name), theirs.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differing_values(one, other, f"{prefix}{name}.")
+        else:
+            yield prefix + name, one, other

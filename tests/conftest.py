@@ -1,0 +1,37 @@
+"""What every test runs under: no network, few threads, warnings as errors."""
+
+import importlib.util
+import os
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OFFLINE = Path(__file__).parent / "offline"
+
+# In this process and, through the path, in every Python that a test starts.
+runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+os.environ["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+# The rooms without torch are tested on every Python, also where torch is not installed.
+if importlib.util.find_spec("torch") is None:
+    rooms = ["layers", "models", "optim", "weights", "inference", "train", "evaluate", "insight", "serve"]
+    collect_ignore_glob = [f"{room}/*" for room in rooms]
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real books, stories and instruction sets that lie beside the repository, where they do."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no folder of real texts beside the repository")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("GROUNDUP_")]:
+        monkeypatch.delenv(name)
