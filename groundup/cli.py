@@ -9,6 +9,7 @@ Data goes to stdout, words for people to stderr; the exit codes are those of `er
 """
 
 import errno
+import functools
 import importlib
 import inspect
 import os
@@ -33,6 +34,12 @@ ABOUT = """From a folder of text to a chat model that you understand. Begin with
 COMMANDS = Path(__file__).parent / "commands"
 HELP_FLAGS = ("--help", "-h")
 INTERRUPTED = 130
+# Fields that many verbs have and few need to explain.
+USUAL_DOCS = {
+    "json": "one JSON object on stdout",
+    "quiet": "no progress, no remarks",
+    "dry_run": "say what would be done, and do nothing",
+}
 EVERY_VERB = (
     ("config", Path, "TOML file with these settings; a flag beats it"),
     ("schema", bool, "print the JSON Schema of that file"),
@@ -57,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):  # rich makes it one
+            raise
         # Whoever read our output has enough. What is still buffered must not fail again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
@@ -80,11 +89,10 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments[0] in ("--version", "-V"):
         print(groundup.__version__)
         return 0
-    module, rest = _module(arguments[0]), arguments[1:]
-    sub_verbs = getattr(module, "VERBS", None)
-    if sub_verbs and (not rest or rest[0] in HELP_FLAGS):
-        summaries = {name: _summary(run.__doc__) for name, run in sub_verbs.items()}
-        _print_overview(f"groundup {arguments[0]}", inspect.getdoc(module) or "", summaries)
+    asks_for_help = len(arguments) == 1 or arguments[1] in HELP_FLAGS
+    if asks_for_help and "" not in (verbs := verbs_of(arguments[0])):
+        summaries = {sub: verb.doc.partition("\n")[0] for sub, verb in verbs.items()}
+        _print_overview(f"groundup {arguments[0]}", inspect.getdoc(_module(arguments[0])) or "", summaries)
         return 0
     verb, rest = find(arguments)
     config = parse(verb, rest, os.environ)
@@ -95,14 +103,25 @@ def _dispatch(arguments: list[str]) -> int:
 def find(arguments: Sequence[str]) -> tuple[Verb, list[str]]:
     """The verb that a command line begins with, and the arguments after it. UsageError names the nearest verb."""
     name, *rest = arguments
+    verbs = verbs_of(name)
+    if list(verbs) == [""]:
+        return verbs[""], rest
+    if not rest or rest[0] not in verbs:
+        raise _unknown(rest[0] if rest else "", verbs, f"groundup {name}")
+    return verbs[rest[0]], rest[1:]
+
+
+def verbs_of(name: str) -> dict[str, Verb]:
+    """The sub-verbs in the file of a verb, by name; a verb without any stands alone under ""."""
     module = _module(name)
     if not hasattr(module, "VERBS"):
-        return Verb(name, inspect.getdoc(module) or "", module.Config, module.run), rest
-    if not rest or rest[0] not in module.VERBS:
-        raise _unknown(rest[0] if rest else "", module.VERBS, f"groundup {name}")
-    run = module.VERBS[rest[0]]
+        return {"": Verb(name, inspect.getdoc(module) or "", module.Config, module.run)}
+    return {sub: _sub_verb(name, sub, run) for sub, run in module.VERBS.items()}
+
+
+def _sub_verb(name: str, sub: str, run: Callable[[Any], Any]) -> Verb:
     (config_class,) = [hint for argument, hint in typing.get_type_hints(run).items() if argument != "return"]
-    return Verb(f"{name} {rest[0]}", inspect.getdoc(run) or "", config_class, run), rest[1:]
+    return Verb(f"{name} {sub}", inspect.getdoc(run) or "", config_class, run)
 
 
 def verb_files() -> dict[str, Path]:
@@ -133,16 +152,13 @@ def _first_line(path: Path) -> str:
     return found[1] if found else ""
 
 
-def _summary(doc: str | None) -> str:
-    return (doc or "").strip().partition("\n")[0]
-
-
 # --- from arguments to a Config ---
 
 
 def parse(verb: Verb, arguments: Sequence[str], env: Mapping[str, str]) -> Any:
     """The Config that these arguments make; None when help or the schema was asked for, and printed."""
-    app = _app(f"groundup {verb.name}", verb.doc)
+    given: dict[str, Any] = {}
+    app = _app(f"groundup {verb.name}", verb.doc, config=[lambda app, commands, found: given.update(_take(found))])
     app.default(_command_for(verb.config_class))
     if any(flag in arguments for flag in HELP_FLAGS):
         app.help_print([])
@@ -150,10 +166,9 @@ def parse(verb: Verb, arguments: Sequence[str], env: Mapping[str, str]) -> Any:
     short_by_dotted = {configs.flag(leaf.dotted): configs.flag(name) for name, leaf in _named(verb.config_class)}
     try:
         arguments = [_respelt(argument, short_by_dotted) for argument in arguments]
-        _, bound, *_ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        app.parse_args(arguments, exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
         raise _as_usage_error(error, verb) from error
-    given = {name.replace("__", "."): _text(value) for name, value in bound.arguments.items()}
     file, wants_schema, *_ = [given.pop(name, None) for name, *_ in EVERY_VERB]
     if wants_schema:
         print(orjson.dumps(configs.json_schema(verb.config_class), option=orjson.OPT_INDENT_2).decode())
@@ -200,7 +215,7 @@ def _parameters(config_class: type) -> Iterator[inspect.Parameter]:
             names=[configs.flag(name), *leaf.metadata.get("alias", ())],
             is_positional=bool(leaf.metadata.get("positional")),
             default=None if leaf.default is MISSING else leaf.default,
-            help=leaf.doc + (" (required)" if leaf.default is MISSING else ""),
+            help=(leaf.doc or USUAL_DOCS.get(leaf.name, "")) + (" (required)" if leaf.default is MISSING else ""),
             **({"group": cyclopts.Group(f"{table} (in a file: the table \\[{table}])", sort_key=1)} if table else {}),
         )
     group = cyclopts.Group("Every verb", sort_key=9)
@@ -213,24 +228,30 @@ def _parameter(
 ) -> inspect.Parameter:
     parameter = cyclopts.Parameter(
         name=names,
-        converter=None if hint is bool else lambda _, tokens: tokens,  # config.py converts what was typed
         negative=None if default is True else "",
         show_default=bool(default) or type(default) in (int, float),
         consume_multiple=True,
         **shown,
     )
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if is_positional else inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=Annotated[hint, parameter])
+    return inspect.Parameter(name, kind, default=default, annotation=Annotated[hint | None, parameter])
 
 
-def _text(value: Any) -> Any:
-    """What was typed: cyclopts hands its tokens on, in a list per option, or nested for `--arch.n-layers 4`."""
-    if isinstance(value, Mapping):
-        return {key: _text(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        texts = [token.value for token in value]
-        return texts[0] if len(texts) == 1 else texts
-    return value
+def _take(arguments: cyclopts.ArgumentCollection) -> Iterator[tuple[str, Any]]:
+    """(dotted name, text) of what was typed. It is taken from cyclopts, which would convert it: config.py does that."""
+    for argument in arguments:
+        texts = [
+            token.value if token.implicit_value is cyclopts.UNSET else token.implicit_value for token in argument.tokens
+        ]
+        if argument.tokens and argument.tokens[0].keys:  # --arch.rope.theta 1e4 has the keys rope and theta
+            table: dict[str, Any] = {}
+            for token, text in zip(argument.tokens, texts, strict=True):
+                *above, last = token.keys
+                functools.reduce(lambda at, key: at.setdefault(key, {}), above, table)[last] = text
+            texts = [table]
+        if texts:
+            yield argument.field_info.name.replace("__", "."), texts[0] if len(texts) == 1 else texts
+        argument.tokens.clear()
 
 
 def _as_usage_error(error: cyclopts.CycloptsError, verb: Verb) -> UsageError:
@@ -238,7 +259,7 @@ def _as_usage_error(error: cyclopts.CycloptsError, verb: Verb) -> UsageError:
     hint = f"{program} --help lists the options"
     if isinstance(error, cyclopts.UnknownOptionError):
         wrong = (error.token.keyword or error.token.value).partition("=")[0]
-        near = configs.nearest(wrong, [configs.flag(name) for name, _ in _named(verb.config_class)])
+        near = configs.nearest(wrong, map(configs.flag, configs.short_names(verb.config_class)))
         return UsageError(f"{program} has no option {wrong}", hint=f"did you mean {near}?" if near else hint)
     if isinstance(error, cyclopts.UnusedCliTokensError):
         return UsageError(f"{program} does not know what to do with {' '.join(error.unused_tokens or [])}", hint=hint)
@@ -253,8 +274,8 @@ def _print_overview(program: str, about: str, summaries: Mapping[str, str]) -> N
     app.help_print([])
 
 
-def _app(name: str, doc: str) -> cyclopts.App:
-    return cyclopts.App(name=name, help=doc, help_format="plaintext", help_flags=[], version_flags=[])
+def _app(name: str, doc: str, **more: Any) -> cyclopts.App:
+    return cyclopts.App(name=name, help=doc, help_format="plaintext", help_flags=[], version_flags=[], **more)
 
 
 # --- what people are told ---
@@ -270,6 +291,13 @@ def _as_ours(error: Exception) -> GroundupError:
         return EnvironmentFault("out of memory", where=text or None, hint=hint)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EnvironmentFault("the disk is full", where=error.filename, hint="free some space there")
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        kind = (
+            UsageError
+            if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
+            else EnvironmentFault
+        )
+        return kind(error.strerror.lower(), where=str(error.filename))
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return GroundupError(what, hint="this is a fault of groundup: run again with --debug for the traceback")
 

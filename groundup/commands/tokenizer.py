@@ -52,7 +52,9 @@ class TrainConfig:
     dry_run: bool = False
     """check everything, read and write nothing"""
     json: bool = False
+    """print one JSON object"""
     quiet: bool = False
+    """say nothing on standard error but errors"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ class EncodeConfig:
     dry_run: bool = False
     """encode and count, write no file"""
     json: bool = False
+    """print one JSON object"""
     quiet: bool = False
+    """say nothing on standard error but errors"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ class DecodeConfig:
     skip_special: bool = False
     """leave special tokens out"""
     json: bool = False
+    """print one JSON object"""
     quiet: bool = False
+    """say nothing on standard error but errors"""
 
 
 # --- train ---

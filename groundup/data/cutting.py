@@ -37,7 +37,8 @@ def cut(ids: np.ndarray, n: int, tokenizer: "Tokenizer") -> np.ndarray:
     Empty if the first character alone takes more than `n` ids.
     """
     end = min(n, len(ids))
-    while 0 < end < len(ids):
+    # Only a byte that continues a character can be torn from it.
+    while 0 < end < len(ids) and 0x80 <= next(iter(tokenizer.token_bytes[int(ids[end])]), 0) < 0xC0:
         tail = b"".join(tokenizer.token_bytes[i] for i in ids[max(0, end - 4) : end].tolist())
         extra = unfinished(tail)
         if extra == 0:

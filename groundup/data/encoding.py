@@ -18,6 +18,7 @@ from groundup.errors import DataError, EnvironmentFault
 from groundup.text.records import Conversation, Document, Message
 
 if TYPE_CHECKING:
+    from groundup.data.token_files import Ids
     from groundup.tokenizer.bpe import Tokenizer
 
 Record = TypeVar("Record")
@@ -26,8 +27,9 @@ Result = TypeVar("Result")
 
 BATCH_CHARACTERS = 2**20
 BATCH_RECORDS = 2048
-BATCHES_HERE = 4
-"""Input of up to this many batches is encoded before a child process would have started."""
+BATCHES_HERE = 16
+"""So many batches are encoded here first: a child process takes a second or two to start."""
+STRETCH = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,7 @@ class Encoded:
 
 def documents(records: Iterable[Document], tokenizer: "Tokenizer", processes: int = 1) -> Iterator[Encoded]:
     """The ids of each document with an end token behind them, in order. A document without text has no ids."""
-    if tokenizer.eos_id is None:
-        raise DataError(
-            "the tokenizer has no <|endoftext|>, so documents could not be told apart",
-            hint="train one with `groundup tokenizer train`",
-        )
+    _end_id(tokenizer)
     batches = _batches(records, lambda record: len(record.text))
     for encoded in _in_order(_encode_documents, batches, tokenizer, processes):
         yield from encoded
@@ -66,12 +64,21 @@ def _encode_documents(tokenizer: "Tokenizer", records: list[Document]) -> list[E
     check_ids(ids, tokenizer.vocab_size)
     ids = ids.astype(dtype_for(tokenizer.vocab_size))
     n_bytes = _byte_sums(ids, offsets, tokenizer)
-    end = np.array([tokenizer.eos_id], dtype=ids.dtype)
+    end = np.array([_end_id(tokenizer)], dtype=ids.dtype)
     borders = offsets.astype(np.int64).tolist()
     return [
         Encoded(np.concatenate([ids[start:stop], end]) if stop > start else ids[:0], n_bytes[i], records[i].source)
         for i, (start, stop) in enumerate(zip(borders, borders[1:], strict=False))
     ]
+
+
+def _end_id(tokenizer: "Tokenizer") -> int:
+    if tokenizer.eos_id is None:
+        raise DataError(
+            "the tokenizer has no <|endoftext|>, so documents could not be told apart",
+            hint="train one with `groundup tokenizer train`",
+        )
+    return tokenizer.eos_id
 
 
 def _byte_sums(ids: np.ndarray, offsets: np.ndarray, tokenizer: "Tokenizer") -> list[int]:
@@ -83,6 +90,29 @@ def _byte_sums(ids: np.ndarray, offsets: np.ndarray, tokenizer: "Tokenizer") -> 
 def byte_lengths(tokenizer: "Tokenizer") -> np.ndarray:
     """How many bytes each id stands for, (vocab_size,) int64; 0 for special tokens."""
     return np.array([len(token) for token in tokenizer.token_bytes], dtype=np.int64)
+
+
+def from_ids(ids: "Ids | np.ndarray", tokenizer: "Tokenizer", source: str = "") -> Iterator[Encoded]:
+    """Documents that are ids already, as `.npy` or `.bin` files hold them: divided behind each end token."""
+    end_id = _end_id(tokenizer)
+    lengths, dtype = byte_lengths(tokenizer), dtype_for(tokenizer.vocab_size)
+    end, rest = np.array([end_id], dtype=dtype), np.zeros(0, dtype=dtype)
+    for start in range(0, len(ids), STRETCH):
+        stretch = np.asarray(ids[start : start + STRETCH])
+        check_ids(stretch, tokenizer.vocab_size, source)
+        rest = np.concatenate([rest, stretch.astype(dtype)])
+        borders = (np.flatnonzero(rest == end_id) + 1).tolist()
+        for begin, stop in zip([0, *borders], borders, strict=False):
+            yield Encoded(
+                rest[begin:stop] if stop > begin + 1 else end[:0], int(lengths[rest[begin:stop]].sum()), source
+            )
+        rest = rest[borders[-1] if borders else 0 :]
+        if len(rest) > STRETCH:
+            whole = cut(rest, STRETCH, tokenizer)
+            yield Encoded(np.concatenate([whole, end]), int(lengths[whole].sum()), source)
+            rest = rest[len(whole) :]
+    if len(rest):
+        yield Encoded(np.concatenate([rest, end]), int(lengths[rest].sum()), source)
 
 
 # --- conversations ---
@@ -177,11 +207,10 @@ def _in_order(
     work: Callable[["Tokenizer", Task], Result], batches: Iterator[Task], tokenizer: "Tokenizer", processes: int
 ) -> Iterator[Result]:
     """work(tokenizer, batch) for each batch, in order; at most two batches per process are under way."""
-    first = list(islice(batches, BATCHES_HERE + 1)) if processes > 1 else []
-    batches = chain(first, batches)
-    if len(first) <= BATCHES_HERE:
-        for batch in batches:
-            yield work(tokenizer, batch)
+    for batch in islice(batches, BATCHES_HERE if processes > 1 else None):
+        yield work(tokenizer, batch)
+    following = next(batches, None)
+    if following is None:
         return
     pool = ProcessPoolExecutor(
         processes,
@@ -192,7 +221,7 @@ def _in_order(
     )
     waiting: deque[Future] = deque()
     try:
-        for batch in batches:
+        for batch in chain([following], batches):
             waiting.append(pool.submit(_work_in_child, batch))
             if len(waiting) > 2 * processes:
                 yield waiting.popleft().result()

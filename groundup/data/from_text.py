@@ -35,7 +35,12 @@ def tokenizer_for(
     if not (out_dir / "tokenizer.json").exists():
         with phase("training the tokenizer", vocab_size) as shown:
             texts = first_bytes(documents(), TOKENIZER_BYTES)
-            trained = train.train(texts, vocab_size, pattern=pattern, progress=lambda what, n: what == "merges" and shown.advance(n - shown.done))
+            trained = train.train(
+                texts,
+                vocab_size,
+                pattern=pattern,
+                progress=lambda what, n: what == "merges" and shown.advance(n - shown.done),
+            )
             trained.save(out_dir)
     return Tokenizer.load(out_dir)
 

@@ -11,9 +11,9 @@ Batches are made from it in batches.py; other people's `.npy` and `.bin` are rea
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,31 +21,21 @@ import numpy as np
 
 from groundup import artifact
 from groundup.data import encoding
-from groundup.data.cutting import pause_after
 from groundup.data.encoding import Encoded
-from groundup.data.shuffling import key_of, mix
+from groundup.data.splitting import SPLITS, divide
 from groundup.data.token_files import Ids, dtype_for, read_ids, write_ids
 from groundup.errors import ArtefactError, DataError, UsageError
+from groundup.text.files import Notice, ignore
 from groundup.text.records import Conversation, Document
 
 if TYPE_CHECKING:
     from groundup.tokenizer.bpe import Tokenizer
 
-__all__ = ["Split", "TokenData", "prepare", "prepare_conversations", "read_ids", "write_ids"]
+__all__ = ["Split", "TokenData", "prepare", "prepare_conversations", "prepare_ids", "read_ids", "write_ids"]
 
 FORMAT, VERSION = "groundup token data", 1
-SPLITS = ("train", "val")
 SHARD_TOKENS = 2**28
-FEW = 64
-"""Up to this many documents are split by looking at their sizes; more than that by chance, as they come."""
-TAIL_FRACTION = 0.1
 MAX_SOURCES = 1000
-
-Notice = Callable[[str], None]
-
-
-def _ignore(text: str) -> None:
-    pass
 
 
 # --- reading ---
@@ -59,6 +49,14 @@ class Split:
     ids: Ids | np.ndarray
     offsets: np.ndarray
     is_target: Ids | np.ndarray | None = None
+
+    @staticmethod
+    def of_documents(documents: Iterable[np.ndarray], eos_id: int, name: str = "val") -> "Split":
+        """Documents that are only in memory, each with an end token behind it."""
+        parts = [np.append(np.asarray(ids, dtype=np.uint32), np.uint32(eos_id)) for ids in documents]
+        ends = np.cumsum([len(part) for part in parts], dtype=np.uint64)
+        ids = np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint32)
+        return Split(name, ids, np.concatenate([np.zeros(1, dtype=np.uint64), ends]))
 
     @property
     def n_documents(self) -> int:
@@ -128,7 +126,7 @@ def prepare(
     val_fraction: float = 0.05,
     seed: int = 0,
     processes: int = 1,
-    notice: Notice = _ignore,
+    notice: Notice = ignore,
     replace: bool = False,
     shard_tokens: int = SHARD_TOKENS,
 ) -> dict[str, Any]:
@@ -138,8 +136,28 @@ def prepare(
     documents those are held out that come nearest to that share; a text that cannot be divided by documents gives its
     end, from a pause on. DataError if there is no text.
     """
-    kind = _Kind("documents", tokenizer, can_cut=True, shard_tokens=shard_tokens)
+    kind = _Kind("documents", tokenizer, shard_tokens)
     encoded = encoding.documents(documents, tokenizer, processes)
+    return _write(encoded, kind, out_dir, val_fraction, seed, replace, notice, {})
+
+
+def prepare_ids(
+    files: Iterable[Path | str],
+    tokenizer: "Tokenizer",
+    out_dir: Path | str,
+    *,
+    val_fraction: float = 0.05,
+    seed: int = 0,
+    notice: Notice = ignore,
+    replace: bool = False,
+    shard_tokens: int = SHARD_TOKENS,
+) -> dict[str, Any]:
+    """The same from `.npy` and raw `.bin` files of this tokenizer's ids, whose documents end with its end token."""
+    kind = _Kind("documents", tokenizer, shard_tokens)
+    dtype = dtype_for(tokenizer.vocab_size)
+    encoded = chain.from_iterable(
+        encoding.from_ids(read_ids(file, dtype=dtype), tokenizer, str(file)) for file in files
+    )
     return _write(encoded, kind, out_dir, val_fraction, seed, replace, notice, {})
 
 
@@ -154,7 +172,7 @@ def prepare_conversations(
     seed: int = 0,
     processes: int = 1,
     max_bad: int = 0,
-    notice: Notice = _ignore,
+    notice: Notice = ignore,
     replace: bool = False,
     shard_tokens: int = SHARD_TOKENS,
 ) -> dict[str, Any]:
@@ -164,7 +182,7 @@ def prepare_conversations(
     if no answer remains; `notice` and the manifest say how many. DataError if more than `max_bad` conversations have
     nothing to learn.
     """
-    kind = _Kind("conversations", tokenizer, can_cut=False, shard_tokens=shard_tokens)
+    kind = _Kind("conversations", tokenizer, shard_tokens)
     # A row of T positions holds T + 1 ids, for the last one is only predicted.
     rendering = encoding.Rendering(template, None if context_length is None else context_length + 1)
     encoded = encoding.conversations(conversations, tokenizer, rendering, processes)
@@ -195,8 +213,8 @@ def _with_something_to_learn(encoded: Iterable[Encoded], max_bad: int, changes: 
 class _Kind:
     """What the two kinds of token data differ in, and what was done to records on the way."""
 
-    def __init__(self, name: str, tokenizer: "Tokenizer", can_cut: bool, shard_tokens: int):
-        self.name, self.tokenizer, self.can_cut, self.shard_tokens = name, tokenizer, can_cut, shard_tokens
+    def __init__(self, name: str, tokenizer: "Tokenizer", shard_tokens: int):
+        self.name, self.tokenizer, self.shard_tokens = name, tokenizer, shard_tokens
         self.changes: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
 
@@ -230,7 +248,8 @@ def _write(
         writers = {name: _SplitWriter(folder, name, kind) for name in SPLITS}
         rule = ""
         try:
-            for name, rule, record in _divide(kind.kept(encoded), kind, val_fraction, seed):  # noqa: B007
+            divisible_by = tokenizer if kind.name == "documents" else None
+            for name, rule, record in divide(kind.kept(encoded), divisible_by, val_fraction, seed):  # noqa: B007
                 writers[name].add(record)
         finally:
             for writer in writers.values():
@@ -314,93 +333,3 @@ class _SplitWriter:
     def close(self) -> None:
         for file in [*self._files, self._offsets]:
             file.close()
-
-
-# --- what is held out ---
-
-Divided = Iterator[tuple[str, str, Encoded]]
-
-
-def _divide(records: Iterable[Encoded], kind: _Kind, val_fraction: float, seed: int) -> Divided:
-    """Each record with its split and the rule that put it there."""
-    records = iter(records)
-    few = list(islice(records, FEW + 1))
-    if val_fraction == 0:
-        return (("train", "nothing held out", record) for record in chain(few, records))
-    if len(few) <= FEW:
-        return _divide_few(few, kind, val_fraction, seed)
-    return _divide_many(chain(few, records), val_fraction, seed)
-
-
-def _divide_many(records: Iterable[Encoded], val_fraction: float, seed: int) -> Divided:
-    """By chance; the last record makes up for it if chance gave a split nothing."""
-    rule, threshold = "hash of the document's number", np.uint64(int(val_fraction * 2**64))
-    held_back: tuple[str, Encoded] | None = None
-    used: set[str] = set()
-    for start, batch in _numbered(records, 1024):
-        is_val = mix(np.arange(start, start + len(batch)), key_of(seed, 0)) < threshold
-        for record, val in zip(batch, is_val.tolist(), strict=True):
-            if held_back is not None:
-                used.add(held_back[0])
-                yield held_back[0], rule, held_back[1]
-            held_back = ("val" if val else "train", record)
-    if held_back is not None:
-        missing = [name for name in SPLITS if name not in used]
-        yield missing[0] if missing else held_back[0], rule, held_back[1]
-
-
-def _numbered(records: Iterable[Encoded], size: int) -> Iterator[tuple[int, list[Encoded]]]:
-    records, start = iter(records), 0
-    while batch := list(islice(records, size)):
-        yield start, batch
-        start += len(batch)
-
-
-def _divide_few(records: list[Encoded], kind: _Kind, val_fraction: float, seed: int) -> Divided:
-    """Whole records up to about the share asked for; if even the smallest is too much, the end of the longest."""
-    sizes = np.array([len(record.ids) for record in records], dtype=np.int64)
-    held_out = _nearest_share(sizes, val_fraction, seed, max_share=0.25 if kind.can_cut else 0.5)
-    if held_out or not kind.can_cut or not records:
-        for i, record in enumerate(records):
-            yield "val" if i in held_out else "train", "whole documents near the share asked for", record
-        return
-    longest = int(sizes.argmax())
-    for i, record in enumerate(records):
-        rule = "the end of the longest document"
-        if i != longest:
-            yield "train", rule, record
-            continue
-        head, tail = _cut_tail(record, max(val_fraction, TAIL_FRACTION), kind.tokenizer)
-        yield "train", rule, head
-        if tail is not None:
-            yield "val", rule, tail
-
-
-def _nearest_share(sizes: np.ndarray, val_fraction: float, seed: int, max_share: float) -> set[int]:
-    """Numbers of records to hold out, taken in the order of their hashes while they fit twice the share; else the
-    smallest record if it is no more than `max_share` of everything; else none."""
-    total, chosen, taken = int(sizes.sum()), set(), 0
-    if len(sizes) < 2:
-        return chosen
-    for i in np.argsort(mix(np.arange(len(sizes)), key_of(seed, 0)), kind="stable").tolist():
-        if taken < val_fraction * total and taken + int(sizes[i]) <= 2 * val_fraction * total:
-            chosen.add(i)
-            taken += int(sizes[i])
-    smallest = int(sizes.argmin())
-    if not chosen and int(sizes[smallest]) <= max_share * total:
-        chosen.add(smallest)
-    return chosen if len(chosen) < len(sizes) else set()
-
-
-def _cut_tail(record: Encoded, fraction: float, tokenizer: "Tokenizer") -> tuple[Encoded, Encoded | None]:
-    """A document as its beginning and its end, divided at a pause; the end is None when the text is a few tokens."""
-    text, end = record.ids[:-1], record.ids[-1:]
-    border = pause_after(text, round(len(text) * (1 - fraction)), tokenizer) if len(text) >= 20 else 0
-    if not 0 < border < len(text):
-        return record, None
-    lengths = encoding.byte_lengths(tokenizer)
-    head, tail = (np.concatenate([part, end]) for part in (text[:border], text[border:]))
-    return (
-        Encoded(head, int(lengths[head].sum()), record.source),
-        Encoded(tail, int(lengths[tail].sum()), record.source),
-    )

@@ -92,6 +92,8 @@ def read_ids(path: Path | str, vocab_size: int | None = None, dtype: np.dtype | 
     With `vocab_size` every id is checked against it.
     """
     path = Path(path)
+    if not path.is_file():
+        raise DataError("there is no such file", where=str(path))
     ids: np.ndarray | Ids
     if path.suffix == ".npy":
         try:

@@ -75,13 +75,13 @@ def generate(
     return [row.result for row in rows]
 
 
-def stream(model: nn.Module, prompt: Sequence[int], settings: Settings) -> Generator[int, None, None]:
+def stream(model: nn.Module, prompt: Sequence[int], settings: Settings, copy: int = 0) -> Generator[int, None, None]:
     """The new ids of one prompt, each as soon as it is drawn; the stop id, if one comes, is the last.
 
-    They are the ids that `generate` returns for this prompt with the same settings and seed.
+    They are the ids that `generate` returns for this prompt, or its given copy, with the same settings and seed.
     """
     ids = _checked(prompt, 0, model)
-    row = _Row(0, Generation(list(ids)), sampling.noise(settings.some_seed(), ids))
+    row = _Row(0, Generation(list(ids)), sampling.noise(settings.some_seed(), ids, copy))
     for _, id_ in _decode(model, [row], settings):
         yield id_
 

@@ -15,23 +15,23 @@ class Settings:
     """How to choose the next token, and when to stop."""
 
     max_new_tokens: int = 200
-    """Stop after this many new tokens."""
+    """stop after this many new tokens"""
     temperature: float = 0.8
-    """Divide the logits by this: below 1 is more certain, above 1 more varied, 0 always takes the likeliest token."""
+    """divide the logits by this: below 1 is more certain, above 1 more varied, 0 always takes the likeliest token"""
     top_k: int = 0
-    """Keep only the k likeliest tokens; 0 keeps all."""
+    """keep only the k likeliest tokens; 0 keeps all"""
     top_p: float = 0.95
-    """Keep the smallest set of likeliest tokens whose probabilities reach p; 1 keeps all."""
+    """keep the smallest set of likeliest tokens whose probabilities reach p; 1 keeps all"""
     min_p: float = 0.0
-    """Drop tokens less likely than this share of the likeliest one's probability; 0 drops none."""
+    """drop tokens less likely than this share of the likeliest one's probability; 0 drops none"""
     repetition_penalty: float = 1.0
-    """Make every token of the text so far less likely by this factor; 1 changes nothing."""
+    """make every token of the text so far less likely by this factor; 1 changes nothing"""
     seed: int | None = None
-    """The same seed gives the same text; without one each call draws its own."""
+    """the same seed gives the same text; without one each call draws its own"""
     stop_ids: tuple[int, ...] = ()
-    """Token ids that end the text, beside those that the tokenizer names."""
+    """token ids that end the text, beside those that the tokenizer names"""
     stop: tuple[str, ...] = ()
-    """Strings that end the text; they are not part of it."""
+    """strings that end the text and are not part of it"""
 
     def __post_init__(self) -> None:
         checks = {

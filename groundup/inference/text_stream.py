@@ -6,8 +6,9 @@ could still turn out to belong to a stop string is held back until that is decid
 
 import re
 import time
+import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from groundup.inference import engine
@@ -37,6 +38,17 @@ class Completion:
     @property
     def tokens_per_second(self) -> float:
         return self.n_tokens / self.seconds if self.seconds else 0.0
+
+    def report(self, prompt: str, settings: Settings) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "prompt": prompt,
+            "completion": self.text,
+            "finish_reason": self.finish_reason,
+            "n_tokens": self.n_tokens,
+            "tokens_per_second": round(self.tokens_per_second, 1),
+            "settings": asdict(settings),
+        }
 
 
 class StopStrings:
@@ -80,11 +92,10 @@ class _Text:
     """Ids in, text out, for one sequence: decoding, stop strings, special tokens, the unfinished last sentence."""
 
     def __init__(self, tokenizer: Any, settings: Settings, *, show_special: bool = False, trim: bool = False):
-        self.pieces = tokenizer.stream()
-        self.special_by_id = {id_: name for name, id_ in tokenizer.special_ids.items()}
-        self.stop_ids = frozenset(settings.stop_ids)
+        self.pieces = tokenizer.stream(skip_special=not show_special)
+        # A stop id is not text; only one with a name can be shown.
+        self.hidden_ids = set(settings.stop_ids) - (set(tokenizer.special_ids.values()) if show_special else set())
         self.stop = StopStrings(settings.stop)
-        self.show_special = show_special
         self.trim = trim
         self.ids: list[int] = []
         self.text = ""
@@ -92,10 +103,7 @@ class _Text:
 
     def push(self, id_: int) -> str:
         self.ids.append(id_)
-        if id_ in self.special_by_id or id_ in self.stop_ids:
-            name = self.special_by_id.get(id_, "") if self.show_special else ""
-            return self._emit(self.stop.push(self.pieces.flush() + name))
-        return self._emit(self.stop.push(self.pieces.push(id_)))
+        return "" if id_ in self.hidden_ids else self._emit(self.stop.push(self.pieces.push(id_)))
 
     def finish(self, reason: str) -> str:
         """The last piece. A text that came to its end by itself keeps its last sentence as it is."""
@@ -126,7 +134,8 @@ class TextStream:
             print(piece, end="")
         stream.completion.finish_reason
 
-    Closing it early (`stop`) makes a completion of what there is, with the reason "interrupted".
+    `stop` ends it early and makes a completion of what there is, with the reason "interrupted". With a seed, another
+    `copy` gives another text.
     """
 
     def __init__(
@@ -138,11 +147,12 @@ class TextStream:
         *,
         show_special: bool = False,
         trim: bool = False,
+        copy: int = 0,
     ):
         self.settings = with_stop_ids(settings, tokenizer)
-        self.completion: Completion | None = None
+        self._completion: Completion | None = None
         self._text = _Text(tokenizer, self.settings, show_special=show_special, trim=trim)
-        self._ids = engine.stream(model, ids, self.settings)
+        self._ids = engine.stream(model, ids, self.settings, copy)
         self._started = time.perf_counter()
         self._seconds_to_first: float | None = None
 
@@ -161,13 +171,20 @@ class TextStream:
 
     def stop(self) -> str:
         """Ends the text here; returns what had been held back."""
-        return self._end("interrupted") if self.completion is None else ""
+        return self._end("interrupted") if self._completion is None else ""
+
+    @property
+    def completion(self) -> Completion:
+        """What became of it, once it has been read to its end or stopped."""
+        if self._completion is None:
+            raise ValueError("the text is still being made: read it to its end, or stop it")
+        return self._completion
 
     def _end(self, reason: str) -> str:
         seconds = time.perf_counter() - self._started
         self._ids.close()
         rest = self._text.finish(reason)
-        self.completion = Completion(self._text.text, reason, tuple(self._text.ids), seconds, self._seconds_to_first)
+        self._completion = Completion(self._text.text, reason, tuple(self._text.ids), seconds, self._seconds_to_first)
         return rest
 
 
@@ -207,3 +224,8 @@ def trim_sentence(text: str) -> str:
     """`text` up to the end of its last whole sentence; empty if it has none."""
     ends = [match.end() for match in SENTENCE_END.finditer(text)]
     return text[: ends[-1]] if ends else ""
+
+
+def printable(text: str) -> str:
+    """Text without control characters: a model that has learned little must not steer somebody's terminal."""
+    return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")

@@ -36,7 +36,7 @@ def causal_mask(T: int, S: int, device: torch.device | str | None = None) -> Boo
 
 def repeat_heads(x: Float[Tensor, "... n_kv_heads S head_dim"], n: int) -> Float[Tensor, "... n_heads S head_dim"]:
     """Gives each key-value head to the n query heads of its group: heads a, b become a, a, b, b for n = 2."""
-    return x.repeat_interleave(n, dim=-3) if n > 1 else x
+    return x.repeat_interleave(n, dim=-3)
 
 
 def attention(
@@ -51,7 +51,7 @@ def attention(
     """softmax(q kᵀ / sqrt(head_dim)) v: a mean of the values, weighted by how well each key fits the query.
 
     `mask` broadcasts to (..., T, S); true means attend. A query that may attend to nothing gets zeros.
-    `is_causal` takes the place of a mask: each of the T queries, which are the last of the S positions, sees no
+    `is_causal`, in place of a mask, means: each of the T queries, which are the last of the S positions, sees no
     later one. In dimension -3, `q` may have more heads than `k` and `v`: each of theirs then serves a group of equal
     size. `dropout` is the share of weights set to zero; pass 0 outside training.
     """
@@ -62,9 +62,12 @@ def attention(
     is_square_causal = is_causal and mask is None and T == S
 
     if is_fused(kernels):
+        if is_best_by_products(q, k, mask, dropout):
+            return by_products(q, k, v, causal_mask(T, S, q.device) if is_square_causal else mask)
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_square_causal, enable_gqa=n_groups > 1)
 
-    k, v = repeat_heads(k, n_groups), repeat_heads(v, n_groups)
+    if n_groups > 1:
+        k, v = repeat_heads(k, n_groups), repeat_heads(v, n_groups)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if is_square_causal:
         mask = causal_mask(T, S, q.device)
@@ -73,8 +76,35 @@ def attention(
     return F.dropout(softmax(scores), dropout) @ v
 
 
+def is_best_by_products(q: Tensor, k: Tensor, mask: Tensor | None, dropout: float) -> bool:
+    """Training in bf16 on a CPU: PyTorch's fused kernel takes 2 to 6 times as long, mostly in its backward pass."""
+    is_training = torch.is_grad_enabled() and q.requires_grad and not dropout
+    is_small_bf16 = q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.ndim > 2 and k.shape[-2] <= 1024
+    return is_training and is_small_bf16 and (mask is None or bool(mask.any(-1).all()))
+
+
+def by_products(
+    q: Float[Tensor, "... n_heads T head_dim"],
+    k: Float[Tensor, "... n_kv_heads S head_dim"],
+    v: Float[Tensor, "... n_kv_heads S head_dim"],
+    mask: Bool[Tensor, "... #T #S"] | None,
+) -> Float[Tensor, "... n_heads T head_dim"]:
+    """The formula as two batched products, the mask and the scale folded into the first as an addend and a factor.
+
+    A query that may attend to nothing gets the mean of the values here.
+    """
+    n_groups = q.shape[-3] // k.shape[-3]
+    if n_groups > 1:
+        k, v = repeat_heads(k, n_groups), repeat_heads(v, n_groups)
+    addend = q.new_zeros(1) if mask is None else q.new_zeros(mask.shape).masked_fill_(~mask, -1e9)
+    addend = addend.expand(*q.shape[:-1], k.shape[-2]).flatten(0, -3)
+    scale = 1 / math.sqrt(q.shape[-1])
+    scores = torch.baddbmm(addend, q.flatten(0, -3), k.flatten(0, -3).mT, alpha=scale)
+    return (torch.softmax(scores, -1) @ v.flatten(0, -3)).view(q.shape[:-1] + v.shape[-1:])
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention over (B, T, d_model).
+    """Multi-head self-attention over T positions; usually (B, T, d_model), and a cache needs exactly that.
 
     `layer` is this layer's place in a KVCache. `head_dim` defaults to d_model / n_heads and may be anything.
     """
@@ -107,16 +137,16 @@ class Attention(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "B T d_model"],
-        mask: Bool[Tensor, "#B 1 T S"] | Bool[Tensor, "T S"] | None = None,
+        x: Float[Tensor, "... T d_model"],
+        mask: Bool[Tensor, "... #T S"] | None = None,
         rotation: Rotation | None = None,
         cache: KVCache | None = None,
-    ) -> Float[Tensor, "B T d_model"]:
+    ) -> Float[Tensor, "... T d_model"]:
         """`mask` None is causal; otherwise it is used as is. `rotation` turns queries and keys (see rope.py)."""
         # (B, T, n_heads * head_dim) -> (B, n_heads, T, head_dim): from here on, heads are a batch of their own.
-        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        q = self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(-3, -2)
+        k = self.k_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(-3, -2)
+        v = self.v_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(-3, -2)
 
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
@@ -127,4 +157,4 @@ class Attention(nn.Module):
 
         dropout = self.dropout if self.training else 0.0
         y = attention(q, k, v, mask, is_causal=mask is None, dropout=dropout, kernels=self.kernels)
-        return self.o_proj(y.transpose(1, 2).flatten(-2))
+        return self.o_proj(y.transpose(-3, -2).flatten(-2))

@@ -4,7 +4,7 @@
     .jsonl .json  one document a row, from the field `text`; rows are lines, or the elements of one JSON array
 
 Each also as .gz .xz .zst .bz2, and inside .tar or .zip. Which files there are is found in files.py, how bytes come
-out of archives is in archives.py, how they become text in decoding.py. No file is skipped and no row is dropped without a word.
+out of archives is in archives.py, how they become text in decoding.py. Nothing is left out without a word.
 """
 
 import difflib
@@ -31,6 +31,9 @@ LONGEST_ROW = 2**26
 CONTINUATIONS = bytes(range(0x80, 0xC0))
 
 
+SKIP_HINT = "--max-bad N leaves out up to N such rows, --max-bad 0.01 one in a hundred"
+
+
 class Tolerance:
     """Counts rows that cannot be used and raises `DataError` when there are more than allowed.
 
@@ -52,24 +55,20 @@ class Tolerance:
         # A share is judged when enough rows were seen for one bad row not to be a large share of them.
         allowed = self.max_bad if self.max_bad >= 1 else self.max_bad * max(self.n_rows, 1000)
         if self.n_bad > allowed:
-            self._complain(where, reason, hint)
+            what = reason if self.n_bad == 1 else f"{self.n_bad:,} rows cannot be used: {self.summary()}"
+            raise DataError(what, where=where, hint=hint or SKIP_HINT)
 
     def finish(self, notice: Notice = ignore) -> None:
         """All rows were seen: judge the share, and say what was left out."""
         if 0 < self.max_bad < 1 and self.n_bad > self.max_bad * self.n_rows:
-            self._complain(f"{self.n_rows:,} rows", self.summary(), None)
+            share = f"{self.n_bad:,} of {self.n_rows:,} rows cannot be used, allowed are {self.max_bad:.2%}"
+            raise DataError(f"{share}: {self.summary()}", hint=SKIP_HINT)
         if self.n_bad:
             notice(f"left out {self.n_bad:,} of {self.n_rows:,} rows: {self.summary()}")
 
     def summary(self) -> str:
         """The reasons with their counts, the commonest first."""
-        return "; ".join(f"{n:,} x {reason}" for reason, n in self.count_by_reason.most_common())
-
-    def _complain(self, where: str, reason: str, hint: str | None) -> None:
-        if self.n_bad > 1:
-            allowed = f"{self.max_bad:.2%}" if self.max_bad < 1 else f"{self.max_bad:,.0f}"
-            reason = f"{self.n_bad:,} rows cannot be used, allowed are {allowed}; the last: {reason}"
-        raise DataError(reason, where=where, hint=hint or "--max-bad N leaves out up to N such rows")
+        return "; ".join(f"{n:,} x {reason}" for reason, n in self.count_by_reason.most_common(5))
 
 
 # --- documents ---
@@ -129,14 +128,14 @@ def _no_text(row: dict[str, Any], field: str) -> tuple[str, str]:
         kind = {type(None): "null", list: "a list", dict: "an object", bool: "true or false"}
         return (
             f"the key {field!r} holds {kind.get(type(row[field]), 'a number')}, not text",
-            "name another with --field",
+            "name another with --text-field",
         )
     keys = list(row)
     near = difflib.get_close_matches(field, keys, n=1) or sorted(
         (key for key in keys if isinstance(row[key], str)), key=lambda key: -len(row[key])
     )
     seen = ", ".join(keys[:12]) + (", ..." if len(keys) > 12 else "") or "none"
-    suggestion = f"; did you mean --field {near[0]}?" if near else ""
+    suggestion = f"; did you mean --text-field {near[0]}?" if near else ""
     return f"no key {field!r}", f"the keys are: {seen}{suggestion}"
 
 

@@ -24,8 +24,6 @@ MAX_CACHED_PIECES = 200_000
 MAX_CACHED_LENGTH = 64
 """Characters; a longer piece hardly ever comes twice."""
 
-NO_RANK = 1 << 60
-
 
 class Tokenizer:
     """Text to ids and back, with any bytes: `decode_bytes(encode(data)) == data` and `decode(encode(text)) == text`.
@@ -82,7 +80,8 @@ class Tokenizer:
 
     def _encode_piece(self, piece: str) -> tuple[int, ...]:
         ids = [self._byte_ids[byte] for byte in as_bytes(piece)]
-        return tuple(join_short(ids, self._rules) if len(ids) <= LONGEST_SCANNED else join_long(ids, self._rules))
+        join = join_short if len(ids) <= LONGEST_SCANNED else join_long
+        return tuple(join(ids, self._ranks, self._results))
 
     @cached_property
     def _byte_ids(self) -> list[int]:
@@ -91,14 +90,15 @@ class Tokenizer:
         return [id_by_token[bytes([byte])] for byte in range(256)]
 
     @cached_property
-    def _rules(self) -> "Rules":
-        """Rank and result of each pair of ids that can be joined."""
-        id_by_token = {token: i for i, token in enumerate(self.token_bytes)}
-        tokens = self.token_bytes
-        return {
-            (left, right): (rank, id_by_token[tokens[left] + tokens[right]])
-            for rank, (left, right) in enumerate(self.merges.tolist())
-        }
+    def _ranks(self) -> dict[tuple[int, int], int]:
+        """The rank of each pair of ids that can be joined: the lower, the sooner."""
+        return {(left, right): rank for rank, (left, right) in enumerate(self.merges.tolist())}
+
+    @cached_property
+    def _results(self) -> list[int]:
+        """The id that the merge of each rank makes."""
+        tokens, id_by_token = self.token_bytes, {token: i for i, token in enumerate(self.token_bytes)}
+        return [id_by_token[tokens[left] + tokens[right]] for left, right in self.merges.tolist()]
 
     # --- ids to text ---
 
@@ -210,51 +210,47 @@ codecs.register_error("groundup-surrogate-or-replace", _surrogate_or_replace)
 
 # --- joining a piece: the pair of lowest rank first, of equal ones the leftmost ---
 
-Rules = dict[tuple[int, int], tuple[int, int]]
-"""By pair of ids: the rank of its merge and the id it makes."""
-
 LONGEST_SCANNED = 200
 """Bytes; above it, looking through the whole piece after each join costs more than a heap."""
 
+NO_RANK = 1 << 60
 
-def join_short(ids: list[int], rules: Rules) -> list[int]:
+
+def join_short(ids: list[int], ranks: dict[tuple[int, int], int], results: list[int]) -> list[int]:
     """Find the lowest rank by looking at all pairs, join it, look again. Changes and returns `ids`."""
-    none = (NO_RANK, 0)
-    found = [rules.get(pair, none) for pair in pairwise(ids)]
-    while found:
-        best = min(found)
-        if best is none:
-            break
+    rank_of = ranks.get
+    found = [rank_of(pair, NO_RANK) for pair in pairwise(ids)]
+    while found and (best := min(found)) != NO_RANK:
         i = found.index(best)
-        ids[i : i + 2] = [best[1]]
+        ids[i : i + 2] = [results[best]]
         del found[i]
         if i > 0:
-            found[i - 1] = rules.get((ids[i - 1], ids[i]), none)
+            found[i - 1] = rank_of((ids[i - 1], ids[i]), NO_RANK)
         if i < len(found):
-            found[i] = rules.get((ids[i], ids[i + 1]), none)
+            found[i] = rank_of((ids[i], ids[i + 1]), NO_RANK)
     return ids
 
 
-def join_long(ids: list[int], rules: Rules) -> list[int]:
+def join_long(ids: list[int], ranks: dict[tuple[int, int], int], results: list[int]) -> list[int]:
     """The same with a heap of candidates and a linked list of the ids left: n log n for a piece of any length."""
     n = len(ids)
     after = list(range(1, n + 1))
     before = list(range(-1, n - 1))
-    heap = [(rules[pair], i, pair) for i, pair in enumerate(pairwise(ids)) if pair in rules]
+    heap = [(ranks[pair], i, pair) for i, pair in enumerate(pairwise(ids)) if pair in ranks]
     heapq.heapify(heap)
     gone = -1
     while heap:
-        (_, new_id), i, pair = heapq.heappop(heap)
+        rank, i, pair = heapq.heappop(heap)
         j = after[i]
         if j >= n or (ids[i], ids[j]) != pair:
             continue  # one of the two was joined with another neighbour since
-        ids[i], ids[j] = new_id, gone
+        ids[i], ids[j] = results[rank], gone
         after[i] = after[j]
         if after[j] < n:
             before[after[j]] = i
         for first in (before[i], i):
             if first >= 0 and after[first] < n:
                 candidate = (ids[first], ids[after[first]])
-                if candidate in rules:
-                    heapq.heappush(heap, (rules[candidate], first, candidate))
+                if candidate in ranks:
+                    heapq.heappush(heap, (ranks[candidate], first, candidate))
     return [i for i in ids if i != gone]

@@ -6,11 +6,13 @@ neighbours into a new token; repeat. Two steps, each replaceable by a faster twi
 """
 
 import heapq
+from array import array
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice, pairwise
 from multiprocessing import get_context
+from operator import add
 
 import numpy as np
 
@@ -22,8 +24,10 @@ from groundup.tokenizer.split import as_bytes, as_text, compiled, pieces
 
 DEFAULT_SPECIALS = (END_OF_TEXT, "<|im_start|>", END_OF_TURN, PAD)
 
-MAX_PIECES = 2_000_000
-"""Distinct pieces kept while counting (some hundred bytes each); beyond it the rarest are forgotten."""
+MAX_VOCAB_SIZE = 1_000_000
+
+MAX_PIECES = 1_000_000
+"""Distinct pieces kept while counting; beyond it rare ones are forgotten. Merging this many long ones takes a GB."""
 
 MAX_PIECE_LENGTH = 1_000
 """Characters. A longer run of letters without a border is cut, or every merge would walk through all of it."""
@@ -32,8 +36,6 @@ BATCH_CHARACTERS = 2_000_000
 
 N_WORTH_STARTING = 8
 """Batches; a smaller text is counted before child processes have started."""
-
-Pair = tuple[int, int]
 
 Progress = Callable[[str, int], None]
 """Called with ("bytes", bytes counted so far) and ("merges", merges found so far)."""
@@ -84,6 +86,8 @@ def check_vocab_size(vocab_size: int, special_tokens: Sequence[str], pattern: st
             f" 256 bytes and {len(special_tokens)} special tokens need {n_first}",
             hint=f"use --vocab-size {n_first} or more",
         )
+    if vocab_size > MAX_VOCAB_SIZE:
+        raise UsageError(f"a vocabulary of {vocab_size} is too large", hint=f"use at most {MAX_VOCAB_SIZE}")
     for name in special_tokens:
         if special_tokens.count(name) > 1:
             raise UsageError(f"the special token {name!r} is given twice")
@@ -167,17 +171,24 @@ def _counted(batches: Iterator[list[bytes | str]], pattern: str, processes: int)
 
 
 def _forget_rarest(counted: Counter[str], max_pieces: int) -> None:
-    """Drop the pieces seen once, then twice, ... until at most half of `max_pieces` are left, if there are more."""
+    """Thin out the rarest pieces until at most half of `max_pieces` are left, if there are more.
+
+    Every second one goes: in Chinese, where a piece is a whole clause, nearly all pieces come once, and those that stay
+    speak for those that went.
+    """
     if len(counted) <= max_pieces:
         return
-    threshold = 1
+    rare = 1
     while len(counted) > max_pieces // 2:
-        for piece in [piece for piece, n in counted.items() if n <= threshold]:
+        for piece in [piece for piece, n in counted.items() if n <= rare][::2]:
             del counted[piece]
-        threshold += 1
+        rare *= 2
 
 
 # --- step 2: distinct pieces to merges ---
+
+# A word is a string whose characters are ids: `chr(id)`. Joining a pair is then splitting at a string of two
+# characters, and strings compare as their ids do.
 
 
 def merge(count_by_piece: Mapping[bytes, int], n_merges: int, *, progress: Progress | None = None) -> np.ndarray:
@@ -189,42 +200,43 @@ def merge(count_by_piece: Mapping[bytes, int], n_merges: int, *, progress: Progr
     >>> merge({b"abab": 2, b"abc": 1}, 2).tolist()  # "a" is 64, "b" is 65, so "ab" is merge 0, "abab" is merge 1
     [[64, 65], [256, 256]]
     """
-    id_of_byte = np.argsort(np.frombuffer(BYTES_IN_ORDER, np.uint8)).tolist()
-    words = [[id_of_byte[byte] for byte in piece] for piece in count_by_piece]
+    id_by_byte = bytes(BYTES_IN_ORDER.index(byte) for byte in range(256))
+    words = [piece.translate(id_by_byte).decode("latin-1") for piece in count_by_piece]
     counts = list(count_by_piece.values())
 
-    count_by_pair: defaultdict[Pair, int] = defaultdict(int)
-    words_by_pair: defaultdict[Pair, list[int]] = defaultdict(list)
+    count_by_pair: defaultdict[str, int] = defaultdict(int)
+    words_by_pair: defaultdict[str, array[int]] = defaultdict(lambda: array("I"))
     for index, word in enumerate(words):
-        for pair in pairwise(word):
+        for pair in map(add, word, word[1:]):
             count_by_pair[pair] += counts[index]
             words_by_pair[pair].append(index)
 
     heap = [(-n, pair) for pair, n in count_by_pair.items()]
     heapq.heapify(heap)
-    merges: list[Pair] = []
+    merges: list[str] = []
     while len(merges) < n_merges and (pair := _most_frequent(heap, count_by_pair)):
-        new_id = 256 + len(merges)
+        new = chr(256 + len(merges))
         merges.append(pair)
         created = set()
         for index in set(words_by_pair.pop(pair)):
-            words[index], changes = _join(words[index], pair, new_id)
-            for changed, sign in changes:
-                count_by_pair[changed] += sign * counts[index]
-                if sign > 0:
-                    words_by_pair[changed].append(index)
-                    created.add(changed)
+            words[index], lost, gained = _join(words[index], pair, new)
+            for neighbours in lost:
+                count_by_pair[neighbours] -= counts[index]
+            for neighbours in gained:
+                count_by_pair[neighbours] += counts[index]
+                words_by_pair[neighbours].append(index)
+            created.update(gained)
         del count_by_pair[pair]
-        for new_pair in created:
-            heapq.heappush(heap, (-count_by_pair[new_pair], new_pair))
+        for neighbours in created:
+            heapq.heappush(heap, (-count_by_pair[neighbours], neighbours))
         if progress and len(merges) % 100 == 0:
             progress("merges", len(merges))
     if progress:
         progress("merges", len(merges))
-    return np.array(merges, dtype=np.uint32).reshape(-1, 2)
+    return np.array([(ord(left), ord(right)) for left, right in merges], dtype=np.uint32).reshape(-1, 2)
 
 
-def _most_frequent(heap: list[tuple[int, Pair]], count_by_pair: Mapping[Pair, int]) -> Pair | None:
+def _most_frequent(heap: list[tuple[int, str]], count_by_pair: Mapping[str, int]) -> str | None:
     """Take the most frequent pair off the heap of (-count, pair), or None when none is left.
 
     The heap is lazy: an entry keeps the count of when it was pushed, and counts only fall after that. So an outdated
@@ -240,25 +252,23 @@ def _most_frequent(heap: list[tuple[int, Pair]], count_by_pair: Mapping[Pair, in
     return None
 
 
-def _join(word: list[int], pair: Pair, new_id: int) -> tuple[list[int], list[tuple[Pair, int]]]:
-    """The word with `pair` joined, from left to right, and the pairs it lost (-1) and gained (+1) beside the new id.
+def _join(word: str, pair: str, new: str) -> tuple[str, list[str], list[str]]:
+    """The word with `pair` joined from left to right, the pairs of neighbours it lost by that, and those it gained.
 
-    >>> _join([1, 2, 3, 2, 3], (2, 3), 9)
-    ([1, 9, 9], [((1, 2), -1), ((1, 9), 1), ((3, 2), -1), ((9, 2), 1), ((9, 2), -1), ((9, 9), 1)])
+    >>> _join("bananas", "an", "X")
+    ('bXXas', ['ba', 'na', 'na'], ['bX', 'XX', 'Xa'])
     """
     left, right = pair
-    joined: list[int] = []
-    changes = []
-    i, last = 0, len(word) - 1
-    while i <= last:
-        if word[i] != left or i == last or word[i + 1] != right:
-            joined.append(word[i])
-            i += 1
-            continue
-        if joined:
-            changes += [((joined[-1], left), -1), ((joined[-1], new_id), 1)]
-        if i + 2 <= last:
-            changes += [((right, word[i + 2]), -1), ((new_id, word[i + 2]), 1)]
-        joined.append(new_id)
-        i += 2
-    return joined, changes
+    lost, gained = [], []
+    parts = word.split(pair)
+    for i, (before, after) in enumerate(pairwise(parts)):
+        if before:
+            lost.append(before[-1] + left)
+            gained.append(before[-1] + new)
+        elif i > 0:  # two joined pairs side by side
+            lost.append(right + left)
+            gained.append(new + new)
+        if after:
+            lost.append(right + after[0])
+            gained.append(new + after[0])
+    return new.join(parts), lost, gained

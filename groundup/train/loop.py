@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from groundup.data.batches import Batch
 from groundup.errors import GroundupError, Stopped
 from groundup.optim import groups
-from groundup.optim.clipping import gradient_clip, norm
+from groundup.optim.clipping import gradient_clip
 from groundup.optim.schedules import SCHEDULES
 from groundup.tokenizer.bpe import Tokenizer
 from groundup.train import budget, saving
@@ -29,6 +29,7 @@ from groundup.train.stopping import StopRequest
 from groundup.train.watch import Watch
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Anything whose batches are a pure function of (step, rows of the global batch)."""
 

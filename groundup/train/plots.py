@@ -44,7 +44,7 @@ def draw(run_dir: Path | str) -> list[Path]:
     try:
         import matplotlib
     except ImportError as error:
-        raise EnvironmentFault("Pictures need matplotlib", hint="pip install 'groundup[plots]'") from error
+        raise EnvironmentFault("pictures need matplotlib", hint="pip install 'groundup[plots]'") from error
     folder = run_dir / "plots"
     folder.mkdir(exist_ok=True)
     written: list[Path] = []
@@ -77,21 +77,22 @@ def _draw_loss(name: str, columns: dict[str, Curve]) -> Figure:
         shown.append(validation)
     axes.set_ylim(*curves.loss_limits(shown))
     last = max(int(curve.steps[-1]) for curve in shown)
-    axes.set_xlim(min(int(curve.steps[0]) for curve in shown), last if last else 1)
+    _span(axes, min(int(curve.steps[0]) for curve in shown), last)
     _label_ends(axes, last, ends)
     _title(axes, f"{name}: loss per token", _best(columns))
     return figure
 
 
 def _draw_lr(name: str, lr: Curve) -> Figure:
+    from matplotlib.ticker import FuncFormatter
+
     figure, axes = _canvas(height=3.0)
     thinned = curves.thin(lr)
     axes.fill_between(*_points(thinned), color=RATE, alpha=0.1, linewidth=0)
     axes.plot(*_points(thinned), color=RATE, linewidth=2)
     axes.set_ylim(0, float(lr.values.max()) * 1.12 or 1.0)
-    axes.set_xlim(int(lr.steps[0]), max(int(lr.steps[-1]), int(lr.steps[0]) + 1))
-    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-    axes.yaxis.get_offset_text().set(color=GREY, size=9)
+    _span(axes, int(lr.steps[0]), int(lr.steps[-1]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     _label_ends(axes, int(lr.steps[-1]), [(float(lr.values[-1]), f"{lr.values[-1]:.1e}", RATE)])
     peak = int(lr.values.argmax())
     _title(axes, f"{name}: learning rate", f"highest {lr.values[peak]:.1e}, at step {lr.steps[peak]:,}")
@@ -106,7 +107,7 @@ def _canvas(height: float) -> tuple[Figure, Axes]:
 
     figure = Figure(figsize=(8, height), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.075, right=0.84, top=1 - 0.75 / height, bottom=0.52 / height)
+    figure.subplots_adjust(left=0.085, right=0.8, top=1 - 0.75 / height, bottom=0.52 / height)
     axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
@@ -117,6 +118,11 @@ def _canvas(height: float) -> tuple[Figure, Axes]:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
     return figure, axes
+
+
+def _span(axes: Axes, first: int, last: int) -> None:
+    """From the first to the last step, with room for the last marker."""
+    axes.set_xlim(first, last + max((last - first) * 0.008, 0.5))
 
 
 def _title(axes: Axes, title: str, subtitle: str) -> None:

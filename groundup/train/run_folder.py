@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import orjson
 
@@ -64,7 +64,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EnvironmentFault(f"The run folder cannot be made: {error.strerror}", where=str(path)) from error
+            raise EnvironmentFault(f"the run folder cannot be made: {error.strerror}", where=str(path)) from error
         with contextlib.ExitStack() as stack:
             stack.enter_context(artifact.lock(path))
             if (path / "run.json").exists():
@@ -129,7 +129,7 @@ class RunFolder:
                 for table in (*self._tables.values(), self._csv):
                     table.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -221,19 +221,19 @@ def _check_same_run(path: Path, config_toml: str, config_hash: str, resume: bool
     if artifact.read_json(path / "run.json").get("config_hash") != config_hash:
         differences = _differences((path / "config.toml").read_text(encoding="utf-8"), config_toml)
         raise UsageError(
-            "The run folder holds a run of another configuration: " + "; ".join(differences or ["its data or tokenizer differ"]),
+            "the run folder holds a run of another configuration: " + "; ".join(differences or ["its data or tokenizer differ"]),
             where=str(path),
             hint="choose another --run-dir, or give the same values again to go on with this run",
         )
     if not resume:
-        raise UsageError("The run folder already holds a run", where=str(path), hint="resume it, or choose another --run-dir")
+        raise UsageError("the run folder already holds a run", where=str(path), hint="resume it, or choose another --run-dir")
 
 
 def _check_no_orphans(path: Path) -> None:
     orphans = [name for name in (*TABLES, "checkpoints") if (path / name).exists()]
     if orphans:
         raise ArtefactError(
-            f"The folder holds {', '.join(orphans)} but no run.json", where=str(path), hint="choose another --run-dir or empty it"
+            f"the folder holds {', '.join(orphans)} but no run.json", where=str(path), hint="choose another --run-dir or empty it"
         )
 
 

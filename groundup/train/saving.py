@@ -83,3 +83,9 @@ def resume(run: RunFolder, model: nn.Module, optimizers: list[torch.optim.Optimi
         return Progress(**saved, seconds=seconds)
     run.forget_after(-1)
     return Progress()
+
+
+def last_metrics(run_dir: Path) -> dict[str, float]:
+    """The metrics of the last evaluation that a run's newest checkpoint remembers; empty when there is none."""
+    newest = next(iter(reversed(step_dirs(run_dir))), None)
+    return {} if newest is None else checkpoint.load_training(newest)[1]["metrics"]

@@ -53,9 +53,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Row]]:
             try:
                 row = orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                raise ArtefactError(f"A line is damaged: {error}", where=f"{path}:{number}") from error
+                raise ArtefactError(f"a line is damaged: {error}", where=f"{path}:{number}") from error
             if not isinstance(row, dict):
-                raise ArtefactError("A line is not a JSON object", where=f"{path}:{number}")
+                raise ArtefactError("a line is not a JSON object", where=f"{path}:{number}")
             yield end, row
 
 
@@ -100,7 +100,7 @@ class CsvCopy:
         if not self._source.exists():
             return
         self._columns = list(dict.fromkeys(key for row in read(self._source) for key in row))
-        temporary = self._path.with_name(f".tmp-{os.getpid()}-{self._path.name}")
+        temporary = self._path.with_name(f".{self._path.name}.new")
         try:
             with temporary.open("wb") as file:
                 file.write(_csv_line(self._columns))

@@ -13,7 +13,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress_bar import ProgressBar
@@ -45,6 +45,11 @@ class Watch:
         self._clock: _Clock | None = None
         self._val: Mapping[str, Any] = {}
 
+    def start(self, n_steps: int, step: int = 0) -> None:
+        """The length became known (a budget was turned into steps), or the run goes on from `step`."""
+        self.n_steps = n_steps
+        self._clock = _Clock(first=step)
+
     def step(self, metrics: Mapping[str, Any]) -> None:
         """After every update. Cheap: most calls draw nothing."""
         self._smoothed.add(metrics.get("train_loss"))
@@ -71,7 +76,7 @@ class Watch:
         """Leave the last state on the screen and the cursor below it."""
         self._line.end()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Watch:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -56,7 +56,8 @@ def to_hf(model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
     ours = {name: parameter.detach() for name, parameter in model.named_parameters()}
     tensors = {}
     for row in rows(model):
-        tensor = torch.cat([ours[name] for name in row.ours]) if len(row.ours) > 1 else ours[row.ours[0]]
+        parts = [ours[name] for name in row.ours]
+        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
         tensors[row.theirs] = tensor.T.contiguous() if row.is_transposed else tensor
     return to_config(model.config), tensors
 

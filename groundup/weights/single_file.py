@@ -60,7 +60,8 @@ def load_checkpoint(
             optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(f"the checkpoint is of another module or optimizer: {error}", where=where) from error
+        reason = " ".join(str(error).split())  # torch writes a paragraph
+        raise ArtefactError(f"the checkpoint is of another module or optimizer: {reason}", where=where) from error
 
 
 def _read(content: bytes, where: str) -> Any:

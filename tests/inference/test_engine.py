@@ -3,19 +3,27 @@
 import pytest
 import torch
 
+from groundup import models
 from groundup.errors import UsageError
 from groundup.inference import engine
 from groundup.inference.settings import Settings
-from tests.inference.fakes import FakeModel
+from groundup.weights import checkpoint
 
 PROMPTS = [[5, 6, 7], [9], [5, 6, 7, 8, 9, 10, 11], [30, 31, 32], [9, 9]]
 GREEDY = Settings(max_new_tokens=12, temperature=0.0)
 RANDOM = Settings(max_new_tokens=12, temperature=1.3, top_p=0.9, top_k=30, repetition_penalty=1.2, seed=7)
 
 
-@pytest.fixture
-def model() -> FakeModel:
-    return FakeModel()
+@pytest.fixture(params=models.names())
+def model(request):
+    family = models.family(request.param)
+    made = family.Model(family.Config(vocab_size=40, context_length=32, n_layers=2, d_model=24, n_heads=4))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            # Weights large enough that a wrong mask or position changes the text.
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
+    return made.eval()
 
 
 def greedy_without_cache(model, prompt: list[int], n: int) -> list[int]:
@@ -38,7 +46,7 @@ def test_a_text_does_not_depend_on_its_batch(model, settings, batch_size):
     together = engine.generate(model, PROMPTS, settings, batch_size=batch_size)
     assert [result.ids for result in together] == [result.ids for result in alone]
     for one, other in zip(together, alone, strict=True):
-        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
 def test_stream_equals_generate(model):
@@ -96,15 +104,18 @@ def test_the_caller_can_end_a_sequence(model):
 
 
 def test_finished_rows_are_not_computed_further(model):
+    widths = []
+    hidden = model.hidden
+    model.hidden = lambda ids, **options: (widths.append(len(ids)), hidden(ids, **options))[1]
     engine.generate(model, PROMPTS, GREEDY, on_token=lambda index, id_: index != 2)
-    assert model.widths == [5] + [1] * 11
+    assert widths == [5] + [1] * 11
 
 
 def test_logprobs_are_those_of_the_model(model):
     [result] = engine.generate(model, [PROMPTS[0]], RANDOM)
     logits = model(torch.tensor([PROMPTS[0] + result.ids]))[0, len(PROMPTS[0]) - 1 : -1]
     expected = logits.log_softmax(-1).gather(-1, torch.tensor(result.ids)[:, None])[:, 0]
-    assert result.logprobs == pytest.approx(expected.tolist(), abs=1e-5)
+    assert result.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
 
 
 def test_generating_leaves_a_model_in_training_as_it_was(model):
@@ -119,9 +130,47 @@ def test_no_prompts_give_no_results(model):
     assert engine.generate(model, [], GREEDY) == []
 
 
-@pytest.mark.parametrize(("prompt", "message"), [([], "empty"), ([5] * 32, "32 tokens"), ([5, 40], "id 40"), ([-1], "id -1")])
+@pytest.mark.parametrize(
+    ("prompt", "message"), [([], "empty"), ([5] * 32, "32 tokens"), ([5, 40], "id 40"), ([-1], "id -1")]
+)
 def test_a_prompt_that_cannot_be_continued_is_refused(model, prompt, message):
     with pytest.raises(UsageError, match=message):
         engine.generate(model, [[5], prompt], GREEDY)
     with pytest.raises(UsageError, match=message):
         engine.stream(model, prompt, GREEDY).__next__()
+
+
+def test_rows_that_finish_early_do_not_change_the_others(model):
+    free = engine.generate(model, PROMPTS, GREEDY)
+    limits = [1, 9, 3, 2, 12]
+    count = [0] * len(PROMPTS)
+
+    def on_token(index: int, id_: int) -> bool:
+        count[index] += 1
+        return count[index] == limits[index]
+
+    results = engine.generate(model, PROMPTS, GREEDY, on_token=on_token)
+    assert [r.ids for r in results] == [f.ids[:limit] for f, limit in zip(free, limits, strict=True)]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_greedy_text_equals_that_of_transformers(family, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    module = models.family(family)
+    torch.manual_seed(3)
+    model = module.Model(module.Config(vocab_size=120, context_length=128, n_layers=3, d_model=32, n_heads=4)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape), alpha=0.2)
+    checkpoint.save(tmp_path / "model", model)
+    judge = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32)
+
+    prompts = [[5, 6, 7], [99, 3, 2, 1, 44, 17], [8]]
+    results = engine.generate(model, prompts, Settings(max_new_tokens=64, temperature=0.0))
+    for prompt, result in zip(prompts, results, strict=True):
+        ids = torch.tensor([prompt])
+        expected = judge.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=64, do_sample=False, eos_token_id=None,
+            pad_token_id=0,
+        )  # fmt: skip
+        assert result.ids == expected[0, len(prompt) :].tolist()

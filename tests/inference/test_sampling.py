@@ -44,7 +44,9 @@ def test_top_p_of_equal_tokens_keeps_as_many_as_needed():
     assert len(kept(sampling.keep_top_p(torch.zeros(1, 10), 0.3))) == 3
 
 
-@pytest.mark.parametrize(("k", "expected"), [(1, {1}), (2, {1, 3}), (3, {0, 1, 3}), (5, {0, 1, 2, 3, 4}), (99, {0, 1, 2, 3, 4})])
+@pytest.mark.parametrize(
+    ("k", "expected"), [(1, {1}), (2, {1, 3}), (3, {0, 1, 3}), (5, {0, 1, 2, 3, 4}), (99, {0, 1, 2, 3, 4})]
+)
 def test_top_k_keeps_the_exact_set(k, expected):
     assert kept(sampling.keep_top_k(LOGITS, k)) == expected
 
@@ -53,7 +55,9 @@ def test_top_k_keeps_ties():
     assert kept(sampling.keep_top_k(LOGITS, 4)) == {0, 1, 2, 3, 4}
 
 
-@pytest.mark.parametrize(("min_p", "expected"), [(0.0, {0, 1, 2, 3, 4}), (0.15, {0, 1, 3}), (0.5, {1, 3}), (0.7, {1}), (1.0, {1})])
+@pytest.mark.parametrize(
+    ("min_p", "expected"), [(0.0, {0, 1, 2, 3, 4}), (0.15, {0, 1, 3}), (0.5, {1, 3}), (0.7, {1}), (1.0, {1})]
+)
 def test_min_p_is_a_share_of_the_best(min_p, expected):
     assert kept(sampling.keep_min_p(LOGITS, min_p)) == expected
 
@@ -119,8 +123,8 @@ def test_noise_depends_on_seed_prompt_and_copy_only():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"min_p": 2.0},
-     {"repetition_penalty": 0.0}, {"max_new_tokens": 0}, {"seed": -1}, {"stop": ("",)}],
+    [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1},
+     {"min_p": 2.0}, {"repetition_penalty": 0.0}, {"max_new_tokens": 0}, {"seed": -1}, {"stop": ("",)}],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_named(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):

@@ -120,20 +120,22 @@ def test_a_stream_that_ends_inside_a_character_says_so_and_can_go_on(tokenizer):
 # --- joining ---
 
 
+def assert_joined_alike(tokenizer, data):
+    ids = [tokenizer._byte_ids[byte] for byte in data]
+    tables = tokenizer._ranks, tokenizer._results
+    assert join_short(list(ids), *tables) == join_long(list(ids), *tables)
+
+
 @settings(deadline=None)
 @given(st.text("abc 你", max_size=60))
 def test_scanning_and_the_heap_join_alike(text):
-    tokenizer = TOKENIZERS["gpt2"]
-    ids = [tokenizer._byte_ids[byte] for byte in text.encode()]
-    assert join_short(list(ids), tokenizer._rules) == join_long(list(ids), tokenizer._rules)
+    assert_joined_alike(TOKENIZERS["gpt2"], text.encode())
 
 
 def test_scanning_and_the_heap_join_runs_alike():
     tokenizer = train(["aaaa aaaaaaa ababab bababa aabb"], 268, special_tokens=())
-    for seed in range(200):
-        word = random.Random(seed).choices(b"ab", k=seed)
-        ids = [tokenizer._byte_ids[byte] for byte in word]
-        assert join_short(list(ids), tokenizer._rules) == join_long(list(ids), tokenizer._rules)
+    for n in range(200):
+        assert_joined_alike(tokenizer, random.Random(n).choices(b"ab", k=n))
 
 
 @pytest.mark.parametrize("character", [" ", "a", "'", "你", "😀", "1", "\n", "\u200d"])

@@ -93,7 +93,17 @@ def test_incremental_counts_equal_counting_anew(count_by_piece):
             for neighbours in zip(word, word[1:], strict=False):
                 count_by_pair[neighbours] += count_by_piece[piece]
         assert tuple(pair) == min(count_by_pair, key=lambda candidate: (-count_by_pair[candidate], candidate))
-        words = {piece: training._join(word, tuple(pair), new_id)[0] for piece, word in words.items()}
+        words = {piece: joined(word, pair, new_id) for piece, word in words.items()}
+
+
+def joined(word, pair, new_id):
+    """The plainest way to join a pair from left to right."""
+    result = []
+    for i in word:
+        result.append(i)
+        if result[-2:] == pair:
+            result[-2:] = [new_id]
+    return result
 
 
 def test_the_order_of_ids():
@@ -168,6 +178,8 @@ def test_bad_input_is_told_in_one_sentence():
     with pytest.raises(UsageError, match="vocabulary of 200 is too small") as too_small:
         train([FABLE], 200)
     assert "260" in str(too_small.value.hint)
+    with pytest.raises(UsageError, match="too large"):
+        train([FABLE], 2_000_000)
     with pytest.raises(DataError, match="only 3 merges are possible") as too_little:
         train(["abcd"], 4096)
     assert "--vocab-size 263" in str(too_little.value.hint)

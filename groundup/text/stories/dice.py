@@ -10,7 +10,7 @@ A template is a sentence with slots `{A}` and choices `[walked|ran]`; choices do
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from random import Random
 from typing import Any, TypeVar
 from zlib import crc32
@@ -58,7 +58,7 @@ class Dice:
         return text.format_map(slots)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parts(template: str) -> tuple[str | tuple[str, ...], ...]:
     """'a [b|c] d' -> ('a ', ('b', 'c'), ' d')."""
     pieces = re.split(r"\[([^]]*)\]", template)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from groundup.text.records import Message
 from groundup.text.stories.dice import Dice
-from groundup.text.stories.kinds import KINDS, Exam
+from groundup.text.stories.kinds import KINDS, Exam, Kind
 
 NEW_WORDING_SHARE = 0.5
+MOST_ALIKE = 0.12  # of the questions of a kind may have the same answer, so that guessing does not pay
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +35,27 @@ class Question:
 
 def held_out(seed: int = 0) -> list[Question]:
     """The exam: per kind as many questions as `KINDS` says, no two alike."""
-    questions: list[Question] = []
-    for kind in KINDS:
-        seen: set[tuple[Message, ...]] = set()
-        index = 0
-        while len(seen) < kind.n_exam:
-            dice = Dice(seed, "exam " + kind.name, index)
-            index += 1
-            exam = Exam(new_wording=kind.name == "talk" or dice.chance(NEW_WORDING_SHARE))
-            made = kind.make(dice, 1.0, exam)
-            if made.messages not in seen:
-                seen.add(made.messages)
-                questions.append(
-                    Question(kind.name, made.messages, made.reply, kind.is_scored, exam.new_wording, made.must_name)
-                )
-    return questions
+    return [question for kind in KINDS for question in _of_kind(kind, seed)]
+
+
+def _of_kind(kind: Kind, seed: int) -> list[Question]:
+    questions: dict[tuple[Message, ...], Question] = {}
+    same_answer: Counter[str] = Counter()
+    most = MOST_ALIKE * kind.n_exam if kind.is_scored else kind.n_exam
+    index = 0
+    while len(questions) < kind.n_exam:
+        dice = Dice(seed, "exam " + kind.name, index)
+        index += 1
+        # Small talk has no combinations to keep back, so all its held-out wordings are new.
+        exam = Exam(new_wording=kind.name == "talk" or dice.chance(NEW_WORDING_SHARE))
+        made = kind.make(dice, 1.0, exam)
+        if made.messages in questions or same_answer[made.reply] + 1 > most:
+            continue
+        same_answer[made.reply] += 1
+        questions[made.messages] = Question(
+            kind.name, made.messages, made.reply, kind.is_scored, exam.new_wording, made.must_name
+        )
+    return list(questions.values())
 
 
 def normal(text: str) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from groundup.text.records import Message
-from groundup.text.stories import passages, talk
+from groundup.text.stories import passages, talk, tasks
 from groundup.text.stories.dice import Dice, capital, kept_back
-from groundup.text.stories.facts import TOPICS, Topic
-from groundup.text.stories.world import FOODS, PEOPLE, PLACES, THINGS, Person, Place
+from groundup.text.stories.topics import TOPICS, Topic
+from groundup.text.stories.world import PEOPLE, PLACES, THINGS, Person, Place, Thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ def category(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
 
 SUMS = (
     "What is {a} + {b}?", "How much is {a} + {b}?", "{a} + {b} =", "What is {a} plus {b}?", "Add {a} and {b}.",
-    "Tell me what {a} plus {b} is.", "How much is {a} plus {b}?", "What is the sum of {a} and {b}?", "What do {a} and {b} make?",
+    "Tell me what {a} plus {b} is.", "How much is {a} plus {b}?", "What is the sum of {a} and {b}?",
+    "What do {a} and {b} make?",
     "Find {a} + {b}.",
 )  # fmt: skip
 SUMS_NEW = (
@@ -114,12 +115,15 @@ def is_known_sum(a: int, b: int) -> bool:
     return not kept_back("sum", min(a, b), max(a, b))
 
 
+def is_trained_sum(a: int, b: int, wording: str) -> bool:
+    return is_known_sum(a, b) and wording in SUMS and not kept_back("sum", a, b, wording)
+
+
 def _sum(dice: Dice, known: bool, exam: Exam | None) -> Exchange:
     while True:
         a, b = dice.between(0, 10), dice.between(0, 10)
         wording = dice.pick(SUMS_NEW if exam and exam.new_wording else SUMS)
-        is_held_out = wording in SUMS_NEW or kept_back("sum", a, b, wording)
-        if is_known_sum(a, b) == known and is_held_out == (exam is not None):
+        if is_known_sum(a, b) == known and (exam is None) == is_trained_sum(a, b, wording):
             return _dressed(dice, wording.format(a=a, b=b), f"{a + b}.", exam)
 
 
@@ -166,90 +170,10 @@ def dialogue(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
 # Repeat or rewrite as told.
 
 
-def _words(dice: Dice, difficulty: float, exam: Exam | None) -> list[str]:
-    while True:
-        words = dice.some(THINGS + FOODS, n_words(dice, difficulty, exam))
-        if kept_back("words", *words) == (exam is not None):
-            return words
-
-
-def _sentence(dice: Dice, exam: Exam | None, names: tuple[str, ...] = ()) -> tuple[str, passages.Event]:
-    """A plain sentence about one person: 'Mia put the drum in the barn.'"""
-    relations = [r for r in passages.RELATIONS if not names or r.name in names]
-    told = passages.event(dice, passages.Unused(dice), dice.pick(relations), exam=exam is not None)
-    return told.relation.told[0].format_map(told.slots), told
-
-
-def _say(dice: Dice, difficulty: float, exam: Exam | None) -> tuple[dict[str, str], str]:
-    text = _sentence(dice, exam)[0]
-    return {"s": text}, text
-
-
-def _twice(dice: Dice, difficulty: float, exam: Exam | None) -> tuple[dict[str, str], str]:
-    word = _words(dice, 0, exam)[0]
-    return {"w": word}, f"{capital(word)}, {word}."
-
-
-def _last(dice: Dice, difficulty: float, exam: Exam | None) -> tuple[dict[str, str], str]:
-    words = _words(dice, difficulty, exam)
-    return {"w": ", ".join(words)}, capital(words[-1]) + "."
-
-
-def _first(dice: Dice, difficulty: float, exam: Exam | None) -> tuple[dict[str, str], str]:
-    words = _words(dice, difficulty, exam)
-    return {"w": ", ".join(words)}, capital(words[0]) + "."
-
-
-def _list(dice: Dice, difficulty: float, exam: Exam | None) -> tuple[dict[str, str], str]:
-    words = _words(dice, difficulty, exam)
-    return {"w": ", ".join(words)}, capital(" and ".join(words)) + "."
-
-
-def _rename(dice: Dice, difficulty: float, exam: Exam | None) -> tuple[dict[str, str], str]:
-    text, told = _sentence(dice, exam, ("put", "go", "find", "eat"))
-    other = told.slots["A"]
-    while other is told.slots["A"]:
-        other = dice.pick(PEOPLE)
-    reply = told.relation.told[0].format_map(told.slots | {"A": other})
-    return {"s": text, "a": told.slots["A"].name, "b": other.name}, reply
-
-
-PRESENT = (
-    ("walks", "walked"), ("runs", "ran"), ("goes", "went"), ("comes", "came"), ("drives", "drove"), ("rides", "rode"),
-    ("climbs", "climbed"), ("jumps", "jumped"), ("hurries", "hurried"), ("returns", "returned"),
-)  # fmt: skip
-
-
-def _past(dice: Dice, difficulty: float, exam: Exam | None) -> tuple[dict[str, str], str]:
-    while True:
-        person, place, (now, then) = dice.pick(PEOPLE), dice.pick(PLACES), dice.pick(PRESENT)
-        if kept_back("past", person.name, place.name, now) == (exam is not None):
-            return {"s": f"{person} {now} {place.to}."}, f"{person} {then} {place.to}."
-
-
-TASKS = (
-    (_say, 3, ("Repeat: {s}", "Say this: {s}", "Repeat after me: {s}", "Say: {s}", "Write this again: {s}", "Repeat this sentence: {s}"),
-     ("Please repeat: {s}", "Repeat what I say: {s}", "Say this sentence again: {s}")),
-    (_twice, 1, ("Say {w} twice.", "Say the word {w} twice.", "Write {w} two times.", "Say {w} two times.", "Repeat {w} twice."),
-     ("Please say {w} twice.", "Repeat the word {w} two times.", "Write the word {w} twice.")),
-    (_last, 1, ("What is the last word: {w}?", "Say the last of these words: {w}.", "Which word comes last: {w}?", "Tell me the last word: {w}."),
-     ("Please say the last word: {w}.", "Do you know the last word: {w}?")),
-    (_first, 1, ("What is the first word: {w}?", "Say the first of these words: {w}.", "Which word comes first: {w}?", "Tell me the first word: {w}."),
-     ("Please say the first word: {w}.", "Do you know the first word: {w}?")),
-    (_list, 1, ("Join these words with and: {w}.", "Put and between the words: {w}.", "Write these words with and: {w}.", "Say with and: {w}."),
-     ("Please join with and: {w}.", "Write the words with and between them: {w}.")),
-    (_rename, 2, ("Change {a} to {b}: {s}", "Write {b} and not {a}: {s}", "Put {b} in the place of {a}: {s}", "Say it with {b}: {s}"),
-     ("Please change {a} to {b}: {s}", "Say this with {b} and not {a}: {s}")),
-    (_past, 2, ("Say it in the past: {s}", "Put this into the past: {s}", "Write this in the past: {s}", "Tell it in the past: {s}"),
-     ("Please put it into the past: {s}", "Say this in the past: {s}", "Write it in the past: {s}")),
-)  # fmt: skip
-TASK_DRAW = tuple(task for task in TASKS for _ in range(task[1]))
-
-
 def repeat(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
-    make, _, trained, new = dice.pick(TASK_DRAW)
-    slots, reply = make(dice, difficulty, exam)
-    wording = dice.pick(new if exam and exam.new_wording else trained)
+    task = dice.pick(tasks.DRAW)
+    slots, reply = task.make(dice, n_words(dice, difficulty, exam), exam is not None)
+    wording = dice.pick(task.new if exam and exam.new_wording else task.trained)
     return _one_turn(wording.format_map(slots), reply)
 
 
@@ -279,24 +203,39 @@ def _cast(dice: Dice, exam: Exam | None) -> tuple[Person, Person, Place]:
 
 
 SHORT_STORY = (
-    ("One day {A} and {B} [went|walked|ran] {P.to}.", "{A} met {B} {P.at}.", "{A} and {B} were {P.at}.", "It was a [sunny|warm|cold|windy] day, and {A} and {B} were {P.at}."),
+    (
+        "One day {A} and {B} [went|walked|ran] {P.to}.", "{A} met {B} {P.at}.", "{A} and {B} were {P.at}.",
+        "It was a [sunny|warm|cold|windy] day, and {A} and {B} were {P.at}.",
+    ),
     ("{A} had {T.a}.", "There {A.he} found {T.a}.", "{A} looked for {A.his} {T}.", "{A} showed {B} {T.a}."),
-    ('"[What a nice|Look at the] {T}!" said {B}.', '"May I have the {T}?" asked {B}.', "{B} wanted to see the {T}.", "{B} [liked|loved] the {T} too."),
-    ("So {A} gave the {T} to {B}.", "They played with the {T} all day.", "Then the {T} fell into the water, and {B} got it back.", "But the {T} was broken, and {B} helped to mend it."),
-    ("In the end they were [happy|good friends].", "{A} was [happy|glad] and thanked {B}.", "In the evening they went home together.", "They laughed and went home."),
+    (
+        '"[What a nice|Look at the] {T}!" said {B}.', '"May I have the {T}?" asked {B}.',
+        "{B} wanted to see the {T}.", "{B} [liked|loved] the {T} too.",
+    ),
+    (
+        "So {A} gave the {T} to {B}.", "They played with the {T} all day.",
+        "Then the {T} fell into the water, and {B} got it back.",
+        "But the {T} was broken, and {B} helped to mend it.",
+    ),
+    (
+        "In the end they were [happy|good friends].", "{A} was [happy|glad] and thanked {B}.",
+        "In the evening they went home together.", "They laughed and went home.",
+    ),
 )  # fmt: skip
 STORY_WORDINGS = (
     "Write a story about {a} and {b} {p}.", "Tell me a story about {a} and {b} {p}.", "Tell a story: {a} and {b} {p}.",
-    "I want a story about {a} and {b} {p}.", "Write a short story about {a} and {b} {p}.", "Can you tell me a story about {a} and {b} {p}?",
+    "I want a story about {a} and {b} {p}.", "Write a short story about {a} and {b} {p}.",
+    "Can you tell me a story about {a} and {b} {p}?",
 )  # fmt: skip
 STORY_WORDINGS_NEW = (
-    "Please tell me a story about {a} and {b} {p}.", "Write me a story about {a} and {b} {p}.", "Do you know a story about {a} and {b} {p}?",
+    "Please tell me a story about {a} and {b} {p}.", "Write me a story about {a} and {b} {p}.",
+    "Do you know a story about {a} and {b} {p}?",
     "Tell me a short story about {a} and {b} {p}.",
 )  # fmt: skip
 
 
 def _short_story(dice: Dice, a: Person, b: Person, place: Place) -> list[str]:
-    slots = {"A": a, "B": b, "P": place, "T": passages.Thing(dice.pick(THINGS))}
+    slots = {"A": a, "B": b, "P": place, "T": Thing(dice.pick(THINGS))}
     return [capital(dice.fill(dice.pick(forms), slots)) for forms in SHORT_STORY]
 
 
@@ -307,7 +246,13 @@ def story(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
     return Exchange(_user(request), " ".join(_short_story(dice, a, b, place)), (a.name, b.name, place.name))
 
 
-CONTINUE = ("Continue this story: {s}", "Continue: {s}", "What happened next? {s}", "Go on with this story: {s}", "Tell me the rest: {s}")
+CONTINUE = (
+    "Continue this story: {s}",
+    "Continue: {s}",
+    "What happened next? {s}",
+    "Go on with this story: {s}",
+    "Tell me the rest: {s}",
+)
 CONTINUE_NEW = ("Please continue: {s}", "Please go on with this story: {s}")
 
 

@@ -27,6 +27,9 @@ THEMES = (
     (fables.PLOTS, 0.10),
     (days.PLOTS, 0.36),
 )
+# Stories that may follow on one another with the same people.
+EPISODES = finding.PLOTS + helping.PLOTS[:6] + trying.PLOTS[:3]
+EPISODE_SHARE = 0.2
 TITLE_SHARE = 0.3
 RECAP_SHARE = 0.4
 RANGE = 500  # items one process makes at a time
@@ -40,7 +43,12 @@ def story(seed: int, index: int) -> str:
     """One document: a story, a fable, a letter, a lesson. It ends without a newline."""
     dice = Dice(seed, "story", index)
     teller = Teller(dice)
-    dice.pick(dice.weighted(THEMES))(teller)
+    plot = dice.pick(dice.weighted(THEMES))
+    plot(teller)
+    if plot in EPISODES and dice.chance(EPISODE_SHARE):
+        teller.next_episode()
+        dice.pick([other for other in EPISODES if other is not plot])(teller)
+        teller.title = ""
     if dice.chance(RECAP_SHARE):
         scenes.recap(teller)
     if not dice.chance(TITLE_SHARE):

@@ -1,12 +1,13 @@
 """Something is lost, found, sent or heard, and somebody wants to know more."""
 
+from groundup.text.stories.dice import capital
 from groundup.text.stories.plots import scenes
 from groundup.text.stories.teller import Teller
 
 
 def lost_thing(t: Teller) -> None:
     """A looks for T, asks around, and it turns up where nobody thought of it."""
-    t.title = t.dice.fill("The [Lost|Missing] {T}", t.slots).title()
+    t.title = f"The {t.dice.pick(('Lost', 'Missing'))} {capital(t.slots['T'].name)}"
     scenes.opening(t)
     t.say(
         "{A} had {T.a}, and {A.he} took it everywhere.",
@@ -14,9 +15,13 @@ def lost_thing(t: Teller) -> None:
         "The best thing {A} had was {T.a}.",
         "{A} wanted to play with {A.his} {T}.",
     )
-    t.maybe(0.4, "It was not new, but {A} loved it.", "It was old, but there was none like it.", "{A.His} {R} had made it for {A.him}.")
-    if t.dice.chance(0.3):
-        scenes.interlude(t)
+    t.maybe(
+        0.4,
+        "It was not new, but {A} loved it.",
+        "It was old, but there was none like it.",
+        "{A.His} {R} had made it for {A.him}.",
+    )
+    scenes.pause(t, 0.3)
     t.say(
         "But [now|that day|when {a} looked for it] the {T} was [gone|nowhere to be seen].",
         "But when {a} opened the bag, there was no {T} in it.",
@@ -27,7 +32,12 @@ def lost_thing(t: Teller) -> None:
     t.note("Why was {A} sad?", "because the {T} was gone")
     if t.dice.chance(0.5):
         scenes.meeting(t)
-        t.exchange("A", f"Have you seen my {t.slots['T'].name}?", "B", t.dice.pick(("no, I have not", "no, but I will help you", "not today")))
+        t.exchange(
+            "A",
+            f"Have you seen my {t.slots['T'].name}?",
+            "B",
+            t.dice.pick(("no, I have not", "no, but I will help you", "not today")),
+        )
     t.say(
         "{a} looked {P.at}, but the {T} was not there.",
         "{a} looked under the bed, behind the door and even in the shoes.",
@@ -43,7 +53,10 @@ def lost_thing(t: Teller) -> None:
         )
         t.note("Where was the {T}?", "{S.at}")
         t.note("Who found the {T}?", "{B}")
-        t.say("{A} had left it there [the day before|in the morning] and forgotten it.", '"Of course!" said {A}. "I put it there myself."')
+        t.say(
+            "{A} had left it there [the day before|in the morning] and forgotten it.",
+            '"Of course!" said {A}. "I put it there myself."',
+        )
     elif end < 0.65:
         t.say(
             "Then {K} came by with the {T} in {K.his} mouth.",
@@ -58,7 +71,12 @@ def lost_thing(t: Teller) -> None:
         )
     else:
         scenes.travel(t)
-        t.exchange("A", f"Is my {t.slots['T'].name} here?", "C", t.dice.pick(("yes, it is " + t.slots["S"].at, "look " + t.slots["S"].at)))
+        t.exchange(
+            "A",
+            f"Is my {t.slots['T'].name} here?",
+            "C",
+            t.dice.pick(("yes, it is " + t.slots["S"].at, "look " + t.slots["S"].at)),
+        )
         t.say("And [really|indeed], there it was.", "{a} looked {S.at}, and there was the {T}.")
         t.note("Where was the {T}?", "{S.at}")
     t.feel("A", "good")
@@ -86,22 +104,25 @@ def treasure(t: Teller) -> None:
         '"It is a treasure map!" said {B}, and {B.his} eyes were shining.',
         "{B} had a spade at home and went to get it.",
     )
-    scenes.travel(t)
-    if t.dice.chance(0.5):
-        scenes.interlude(t)
-    t.slots["n"] = t.dice.pick(("one", "two", "three", "four"))
+    scenes.travel(t, together=True)
+    t.slots["n"] = t.dice.pick(("two", "three", "four"))
     t.say(
         "They had to dig for {n} hours[| before they heard something hard].",
         "{A} began to dig while {B} held the lamp.",
         "They counted ten steps to the left and dug a deep hole.",
     )
-    t.say("[In|Deep in] the ground there was a box.", "Then the spade hit a box.", "At last they pulled out a heavy box.")
+    t.say(
+        "[In|Deep in] the ground there was a box.", "Then the spade hit a box.", "At last they pulled out a heavy box."
+    )
     t.exchange("A", t.dice.pick(("Is it gold?", "What is in the box?", "Can you open it?")), "B", "let us see")
     end = t.dice.random()
     if end < 0.4:
         t.say("In the box lay {U.a} and a letter.", "But there was no gold in it, only {U.a}.")
         t.note("What was in the box?", "{U.a}")
-        t.say('"[The one who finds this may keep it|Keep it and be happy]," said the letter.', "{B} laughed, and {A} laughed too.")
+        t.say(
+            '"[The one who finds this may keep it|Keep it and be happy]," said the letter.',
+            "{B} laughed, and {A} laughed too.",
+        )
     elif end < 0.7:
         t.say("The box was empty!", "There was nothing in the box but [sand|stones|dust].")
         t.say(
@@ -109,7 +130,10 @@ def treasure(t: Teller) -> None:
             "First they were sad, but then {A} had to laugh.",
         )
     else:
-        t.say("Then {G} came and said: \"I put that box there when I was young!\"", "It belonged to {G}, who had lost it years ago.")
+        t.say(
+            'Then {G} came and said: "I put that box there when I was young!"',
+            "It belonged to {G}, who had lost it years ago.",
+        )
         t.note("Whose was the box?", "it belonged to {G}")
         t.say("{G} gave them {U.a} as thanks.", "{G} was so happy that {G.he} gave each of them {F.a}.")
     scenes.ending(t)
@@ -127,15 +151,30 @@ def lost_animal(t: Teller) -> None:
     t.note("What did {A} find?", "a little {pet}")
     t.note("Where was the {pet}?", "{S.at}")
     t.say(
-        "It was [cold|hungry|afraid|alone], so {a} [gave it {A.his} scarf|took it in {A.his} arms|gave it something to eat].",
+        "It was [cold|hungry|afraid|alone], so {a} [gave it {A.his} scarf|took it in {A.his} arms|gave it "
+        "something to eat].",
         '"You look [hungry|lonely|cold]," said {A}. "Where is your home?"',
         "{A} wanted to keep it, but {a} knew that somebody was missing it.",
     )
     t.paragraph()
-    t.say("{A} asked everybody {P.at}.", "So {a} went from door to door.", "{a} carried it {Q.to}, where many people were.")
-    t.exchange("A", f"Is this your {t.slots['pet']}?", "G", t.dice.pick(("no, it is not mine", "no, mine is bigger", "I have no " + t.slots["pet"])))
+    t.say(
+        "{A} asked everybody {P.at}.",
+        "So {a} went from door to door.",
+        "{a} carried it {Q.to}, where many people were.",
+    )
+    t.exchange(
+        "A",
+        f"Is this your {t.slots['pet']}?",
+        "G",
+        t.dice.pick(("no, it is not mine", "no, mine is bigger", "I have no " + t.slots["pet"])),
+    )
     if t.dice.chance(0.5):
-        t.exchange("A", f"Do you know this {t.slots['pet']}?", "B", t.dice.pick(("yes, it belongs to {C}", "I think it is {C}'s")).format(C=t.person("C")))
+        t.exchange(
+            "A",
+            f"Do you know this {t.slots['pet']}?",
+            "B",
+            t.dice.pick(("yes, it belongs to {C}", "I think it is {C}'s")).format(C=t.person("C")),
+        )
     t.say(
         "Then {C} came running.",
         "At the last house {C} opened the door.",
@@ -168,14 +207,29 @@ def strange_noise(t: Teller) -> None:
         "Somebody, or something, was {P.at}!",
     )
     t.note("Where did the noise come from?", "from {P.the}")
-    t.say("{a} was afraid, but {a} also wanted to know what it was.", "{a} pulled the blanket over {A.his} head.", "{A.his} heart beat fast.")
+    t.say(
+        "{a} was afraid, but {a} also wanted to know what it was.",
+        "{a} pulled the blanket over {A.his} head.",
+        "{A.his} heart beat fast.",
+    )
     t.note("How did {A} feel?", "afraid")
+    t.maybe(
+        0.5,
+        "It was quiet, and then it came again, [louder than before|a little nearer].",
+        "Was it the wind? No, the wind had gone to sleep.",
+        "{A.his} {R} was sleeping and heard nothing.",
+    )
     t.say(
         "In the end {a} took a lamp and got up.",
         "{a} woke {A.his} {R}, and together they went to look.",
         "Step by step, {a} went down the stairs.",
     )
-    t.maybe(0.6, '"Who is there?" {a} asked, but nobody answered.', "A door opened slowly.", "The light of the lamp was weak.")
+    t.maybe(
+        0.6,
+        '"Who is there?" {a} asked, but nobody answered.',
+        "A door opened slowly.",
+        "The light of the lamp was weak.",
+    )
     end = t.dice.random()
     if end < 0.5:
         t.say(
@@ -184,12 +238,21 @@ def strange_noise(t: Teller) -> None:
             "Two eyes were shining in the dark. It was {K}.",
         )
         t.note("Who made the noise?", "{K}")
-        t.say("{A} laughed and gave {K.him} some milk.", '"You gave me a fright!" said {A}.', "{K} was more afraid than {A}.")
+        t.say(
+            "{A} laughed and gave {K.him} some milk.",
+            '"You gave me a fright!" said {A}.',
+            "{K} was more afraid than {A}.",
+        )
     elif end < 0.8:
         t.say("It was {A.his} {R}, who was hungry too.", "There stood {A.his} {R} with a big piece of cake.")
-        t.say('"[Shh|Do not tell anybody]!" said {A.his} {R}, and they ate together.', "They sat down and shared {F.a}.")
+        t.say(
+            '"[Shh|Do not tell anybody]!" said {A.his} {R}, and they ate together.', "They sat down and shared {F.a}."
+        )
     else:
-        t.say("The wind had opened the window, and {T.a} had fallen down.", "It was nothing but {T.a} that moved in the wind.")
+        t.say(
+            "The wind had opened the window, and {T.a} had fallen down.",
+            "It was nothing but {T.a} that moved in the wind.",
+        )
         t.note("What made the noise?", "{T.a}")
         t.say("{A} closed the window and went back to bed.", '"[How silly of me|Only that]!" said {A}.')
     t.say(
@@ -215,18 +278,25 @@ def letter(t: Teller) -> None:
         "It had only one line: Come {Q.to} {time}!",
     )
     t.note("Where did the letter tell {A} to go?", "{Q.to}")
-    t.say("But there was no name under it.", "Who had written it? {a} did not know.", "{a} read it three times.")
+    t.say("But there was no name under it.", "{a} did not know who had written it.", "{a} read it three times.")
     if t.dice.chance(0.5):
-        t.exchange("A", "Did you write this letter?", "C", t.dice.pick(("no, I did not", "me? No", "I cannot even find my pencil")))
+        t.exchange(
+            "A",
+            "Did you write this letter?",
+            "C",
+            t.dice.pick(("no, I did not", "me? No", "I cannot even find my pencil")),
+        )
     scenes.travel(t)
     end = t.dice.random()
     if end < 0.5:
         t.say(
-            "There stood all {A.his} friends. \"Happy birthday!\" they called.",
+            'There stood all {A.his} friends. "Happy birthday!" they called.',
             "Suddenly the lamps were lit, and everybody sang.",
         )
         t.say("{B} gave {A.him} {U.a}.", "{B}, who had written the letter, brought {F.a}.")
-        t.note("What did {B} give {A}?", "{U.a}") if "gave" in t.sentences[-1] else t.note("Who wrote the letter?", "{B}")
+        t.note("What did {B} give {A}?", "{U.a}") if "gave" in t.sentences[-1] else t.note(
+            "Who wrote the letter?", "{B}"
+        )
     elif end < 0.8:
         t.say("{B} was waiting there.", "Behind a tree stood {B}.")
         t.note("Who was waiting for {A}?", "{B}")
@@ -234,10 +304,17 @@ def letter(t: Teller) -> None:
             '"I wrote it," said {B}. "I [broke|lost|took] your {U}, and I am sorry."',
             '"I have a secret," said {B}. "I am going away, and I want to give you my {U}."',
         )
-        t.say("{A} was quiet for a moment, and then {a} took {B.his} hand.", '"You are my friend," said {A}, "and that is all that counts."')
+        t.say(
+            "{A} was quiet for a moment and then took {B}'s hand.",
+            '"You are my friend," said {A}, "and that is all that counts."',
+        )
     else:
         t.say("{a} waited and waited, but nobody came.", "But nobody was there, only {K}.")
         t.say("Then {a} saw that the letter was for another {A}.", "The letter was [ten|twenty|a hundred] years old!")
+        t.say(
+            "{a} had to laugh.", '"That is not my letter at all," said {A} to {L}.', "{A} went home and wrote one too."
+        )
+        return
     scenes.ending(t)
 
 
@@ -257,11 +334,24 @@ def found_money(t: Teller) -> None:
         "Nobody had seen {A.him}.",
     )
     if t.dice.chance(0.5):
-        t.exchange("B", "What will you do with it?", "A", t.dice.pick(("I do not know yet", "it is not mine", "I will ask who lost it")))
+        t.exchange(
+            "B",
+            "What will you do with it?",
+            "A",
+            t.dice.pick(("I do not know yet", "it is not mine", "I will ask who lost it")),
+        )
     if t.dice.chance(0.75):
-        t.say("But then {a} thought of the one who had lost it.", "But {a} knew that it was not right to keep it.", "Somebody must be very sad now, {a} thought.")
+        t.say(
+            "But then {a} thought of the one who had lost it.",
+            "But {a} knew that it was not right to keep it.",
+            "Somebody must be very sad now, {a} thought.",
+        )
         scenes.travel(t)
-        t.say("There sat {G}, who was looking for it everywhere.", "{A} met {G}, whose eyes were red.", "{a} asked everybody, until {G} said that it was {G.his} own.")
+        t.say(
+            "There sat {G}, who was looking for it everywhere.",
+            "{A} met {G}, whose eyes were red.",
+            "{a} asked everybody, until {G} said that it was {G.his} own.",
+        )
         t.note("Who had lost it?", "{G}")
         t.say(
             '"Thank you!" said {G}. "[Not everybody would have done that|It was a gift from my mother]."',
@@ -271,9 +361,12 @@ def found_money(t: Teller) -> None:
         scenes.ending(t)
     else:
         t.say("So {a} kept it and told nobody.", "{a} put it into {A.his} pocket and ran home.")
-        t.say("But that night {a} could not sleep.", "But {a} could not be happy about it, because {a} saw {G}, who was crying.")
-        t.note("Why could {A} not be happy?", "because {a} kept what was not {A.his} own".replace("{a}", t.person("A").he))
-        t.say("The next morning {a} brought it back to {G}.", "Then {a} gave it to {G} and said that {a} was sorry.")
+        t.say(
+            "But that night {a} could not sleep.",
+            "But {a} could not be happy about it, because {G} was sitting there and crying.",
+        )
+        t.note("Why could {A} not be happy?", "because {A.he} kept what was not {A.his} own")
+        t.say("The next morning {a} brought it back to {G}.", 'Then {a} gave it to {G} and said: "I am sorry."')
         scenes.ending(t, good=False)
 
 

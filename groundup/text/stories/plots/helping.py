@@ -1,5 +1,6 @@
 """Somebody needs help; somebody does wrong and makes it good again."""
 
+from groundup.text.stories.dice import capital
 from groundup.text.stories.plots import scenes
 from groundup.text.stories.teller import Teller
 
@@ -12,7 +13,12 @@ def stranger(t: Teller) -> None:
         "{G} was there too and could not carry {G.his} bags.",
         "{G} stood in the rain [without a coat|with a broken cart|and did not know the way].",
     )
-    t.exchange("A", t.dice.pick(("Can I help you?", "Do you need help?", "Is it heavy?")), "G", t.dice.pick(("yes, please", "that is very kind of you", "oh yes, thank you")))
+    t.exchange(
+        "A",
+        t.dice.pick(("Can I help you?", "Do you need help?", "Is it heavy?")),
+        "G",
+        t.dice.pick(("yes, please", "that is very kind of you", "oh yes, thank you")),
+    )
     t.say(
         "So {A} [picked up|carried] everything and went with {G} {Q.to}.",
         "It took {A.him} [an hour|all afternoon], but {a} did not mind.",
@@ -20,6 +26,7 @@ def stranger(t: Teller) -> None:
     )
     t.note("Who helped {G}?", "{A}")
     t.maybe(0.5, '"I will not forget that," said {G}.', '"One day I will help you," said {G}.')
+    scenes.pause(t, 0.3)
     t.paragraph()
     t.say(
         "A week later {A} [lost the way in the dark|fell into the water|missed the train|was locked in {P.the}].",
@@ -47,7 +54,12 @@ def ill_friend(t: Teller) -> None:
         "{B} was not [at school|there] that day.",
         "{a} wanted to play with {B}, but {B} was ill.",
     )
-    t.exchange("A", "Where is {B}?".format(B=t.person("B")), "C", t.dice.pick(("at home in bed", "ill in bed", "at home, with a cold")))
+    t.exchange(
+        "A",
+        "Where is {B}?".format(B=t.person("B")),
+        "C",
+        t.dice.pick(("at home in bed", "ill in bed", "at home, with a cold")),
+    )
     t.note("Why did {B} not come?", "because {B.he} was ill")
     t.say(
         "So {A} packed {F.a} and {T.a} and went to see {B}.",
@@ -69,13 +81,16 @@ def ill_friend(t: Teller) -> None:
         "The next day {B} felt much better.",
     )
     if t.dice.chance(0.35):
-        t.say("But now {A} had a cold! So {B} came and brought {F.a}.", "Then {A} began to sneeze, and it was {B} who made the soup.")
+        t.say(
+            "But now {A} had a cold! So {B} came and brought {F.a}.",
+            "Then {A} began to sneeze, and it was {B} who made the soup.",
+        )
     scenes.ending(t)
 
 
 def broken_thing(t: Teller) -> None:
     """A breaks what belongs to B; the truth comes out in one way or another."""
-    t.title = t.dice.fill("[The Broken {T}|Who Broke the {T}?]", t.slots).title() if t.dice.chance(0.5) else ""
+    t.title = t.dice.pick(("The Broken {}", "Who Broke the {}?")).format(capital(t.slots["T"].name))
     scenes.opening(t)
     t.say(
         "{B} had {T.a} and [was very proud of it|let {A} play with it].",
@@ -94,26 +109,31 @@ def broken_thing(t: Teller) -> None:
     if lie:
         t.say("{A} was afraid and hid it {S.at}.", "{a} put the pieces {S.at} and said nothing.")
         t.note("Where did {A} hide the {T}?", "{S.at}")
-        t.exchange("B", f"Where is my {t.slots['T'].name}?", "A", t.dice.pick(("I do not know", "I have not seen it", "maybe {K} took it".format(K=t.person("K")))))
+        t.exchange(
+            "B",
+            f"Where is my {t.slots['T'].name}?",
+            "A",
+            t.dice.pick(("I do not know", "I have not seen it", "maybe {K} took it".format(K=t.person("K")))),
+        )
         t.say(
             "{B} looked [everywhere|for it all day] and was close to tears.",
             "So {B} was angry with {C}, who had done nothing.",
             "But {A} could not [eat|sleep|look {B} in the eyes].",
         )
         t.say(
-            "At last {A} said: \"It was me. I broke it, and I am sorry.\"",
+            'At last {A} said: "It was me. I broke it, and I am sorry."',
             "In the end {a} told {B} the truth.",
             "When {B} began to cry, {A} could not bear it and told {B.him} everything.",
         )
     else:
         t.say(
-            "{a} went to {B} at once and said: \"I broke your {T}. I am sorry.\"",
+            '{a} went to {B} at once and said: "I broke your {T}. I am sorry."',
             "{a} could have run away, but {a} waited for {B} and told {B.him} the truth.",
         )
     t.say(
         "{B} was angry, but only for a [moment|short time|day].",
         '"Thank you for telling me," said {B}.',
-        '"It is only a {T}," said {B}. "[A friend is worth more|We can mend it]."',
+        '"It is not the end of the world," said {B}. "[A friend is worth more|We can mend it]."',
         "{B} did not speak to {A} for two days.",
     )
     t.say(
@@ -121,7 +141,13 @@ def broken_thing(t: Teller) -> None:
         "{A} worked for {G} until {a} could buy a new one.",
         "{A} gave {B} {A.his} own {U} for it.",
     )
-    scenes.moral(t, "The truth is hard to say, but a lie is harder to carry.", "After that {A} was more careful.", "And the new {T} was even better than the old one.", "Since then they tell each other everything.")
+    scenes.moral(
+        t,
+        "The truth is hard to say, but a lie is harder to carry.",
+        "After that {A} was more careful.",
+        "And the new {T} was even better than the old one.",
+        "Since then they tell each other everything.",
+    )
 
 
 def stuck(t: Teller) -> None:
@@ -138,25 +164,37 @@ def stuck(t: Teller) -> None:
     t.say("{A} pulled and pulled, but {it} did not move.", "{a} pushed as hard as {a} could. Nothing happened.")
     helpers = ["B", "C", "G"][: t.dice.between(1, 3)]
     for slot in helpers:
-        low = "{" + slot + "}"
+        up = "{" + slot + "}"
+        he = t.person(slot).he
         t.say(
-            f'"[Let me help you|I will help]," said {low}, but {{it}} did not move.',
-            f"Then {low} came and pulled too, but it was no use.",
-            f"{{A}} called {low}. They pulled together, but {{it}} stayed where it was.",
-            f"{low} [knew|thought] that {low} was [strong enough|the strongest of all]. But no!",
+            f'"[Let me help you|I will help]," said {up}, but {{it}} did not move.',
+            f"Then {up} came and pulled too, but it was no use.",
+            f"{{A}} called {up}. They pulled together, but {{it}} stayed where it was.",
+            f"{up} thought that {he} was [strong enough|the strongest of all]. But no!",
         )
     t.say(
         "At last {K} came along.",
         "Only {K} was left.",
         '"May I try?" asked {K}.',
     )
-    t.say("Everybody laughed, because {K} was so small.", '"You?" said {A}. "[What can you do|You are too small]!"', "Nobody thought that {K} could help.")
+    t.say(
+        "Everybody laughed, because {K} was so small.",
+        '"You?" said {A}. "[What can you do|You are too small]!"',
+        "Nobody thought that {K} could help.",
+    )
     t.say(
         "But all together they pulled once more, and {it} moved!",
-        "But {K} [dug away the mud|took out the little stone in front of it|showed them how to pull together], and {it} came free.",
+        "But {K} [dug away the mud|took out the little stone in front of it|showed them how to pull together], "
+        "and {it} came free.",
     )
     t.note("Who helped in the end?", "{K}")
-    scenes.moral(t, "Sometimes a little help is all that is missing.", "Many hands make light work.", '"[Thank you|Well done], {K}!" they all said.', "They sat down and shared {F.a} with {K}.")
+    scenes.moral(
+        t,
+        "Sometimes a little help is all that is missing.",
+        "Many hands make light work.",
+        '"[Thank you|Well done]!" they all said to {K}.',
+        "They sat down and shared {F.a} with {K}.",
+    )
 
 
 def rescue(t: Teller) -> None:
@@ -168,7 +206,14 @@ def rescue(t: Teller) -> None:
         '"Help! Help!" somebody [cried|called].',
         "Then {a} saw that something was wrong.",
     )
-    where = t.dice.pick(("fallen into the water", "climbed too high and could not come down", "fallen into a deep hole", "lost the way in the snow"))
+    where = t.dice.pick(
+        (
+            "fallen into the water",
+            "climbed too high and could not come down",
+            "fallen into a deep hole",
+            "lost the way in the snow",
+        )
+    )
     t.slots["trouble"] = where
     t.slots["X"] = t.slots[t.dice.pick("BK")]
     t.say("{X} had {trouble}.", "It was {X}, who had {trouble}.", "There was {X}, who had {trouble}!")
@@ -194,7 +239,7 @@ def rescue(t: Teller) -> None:
         '"You are very brave," said {G}.',
         '"[Without you I would still be there|You saved me]," said {X}.',
         "Everybody talked about {A} for weeks.",
-        "{A} only smiled. \"[You would have done the same|Everybody would do that],\" {A.he} said.",
+        '{A} only smiled. "[You would have done the same|Everybody would do that]," {A.he} said.',
     )
 
 
@@ -202,7 +247,9 @@ def newcomer(t: Teller) -> None:
     """C is new and alone; A and B find out what C can do."""
     t.title = t.dice.pick(("The New Friend", "", "Alone", "The First Day"))
     t.say(
-        "On {day} a new {C.child} came to [school|the village]: {C}.".replace("{day}", t.dice.pick(("Monday", "Tuesday", "Friday"))),
+        "On {day} a new {C.child} came to [school|the village]: {C}.".replace(
+            "{day}", t.dice.pick(("Monday", "Tuesday", "Friday"))
+        ),
         "{C} was new {P.at} and knew nobody.",
         "{C} had come from far away and did not know a single person.",
     )
@@ -213,16 +260,29 @@ def newcomer(t: Teller) -> None:
     )
     t.note("How did {C} feel?", "lonely")
     t.say("{A} saw {C} and went over.", "Only {A} saw how sad {C} was.", '"Shall we ask {C}?" {A} said to {B}.')
-    t.exchange("A", t.dice.pick(("Do you want to play with us?", "What is your name?", "What have you got there?")), "C", t.dice.pick(("I am {C}", "my name is {C}")).format(C=t.person("C")))
+    t.exchange(
+        "A",
+        t.dice.pick(("Hello, who are you?", "What is your name?", "What are you called?")),
+        "C",
+        t.dice.pick(("I am {C}", "my name is {C}")).format(C=t.person("C")),
+    )
     if t.dice.chance(0.5):
         t.say("{B} did not want to play with {C.him} at first.", '"We are already enough," said {B}.')
     t.say(
-        "It turned out that {C} could [make kites|tell wonderful stories|play the flute|run faster than all the others|draw animals].",
+        "It turned out that {C} could [make kites|tell wonderful stories|play the flute|run faster than all the "
+        "others|draw animals].",
         "{C} showed them {T.a}, which {C.his} {R} had made.",
         "{C} knew a game that nobody else knew.",
     )
-    t.maybe(0.6, "Now everybody wanted to play with {C}.", '"Where did you learn that?" asked {B}.', "Even {B} had to smile.")
-    scenes.small_fact(t, "C", "B") if t.dice.chance(0.3) else None
+    t.maybe(
+        0.6,
+        "Now everybody wanted to play with {C}.",
+        '"Where did you learn that?" asked {B}.',
+        "Even {B} had to smile.",
+    )
+    if t.dice.chance(0.3):
+        scenes.small_fact(t, "C", "B")
+    scenes.pause(t, 0.4)
     t.say(
         "From then on the three of them were always together.",
         "The next day {C} was not alone any more.",
@@ -240,7 +300,11 @@ def sharing(t: Teller) -> None:
         "{A.His} {R} gave {A} and {B} {T.a} to play with.",
     )
     t.say('"It is mine!" said {A}.', "{A} held it tight.", '"I saw it first!" cried {A}.')
-    t.say('"No, it is mine!" said {B}.', "{B} pulled at it from the other side.", '"You always have everything!" said {B}.')
+    t.say(
+        '"No, it is mine!" said {B}.',
+        "{B} pulled at it from the other side.",
+        '"You always have everything!" said {B}.',
+    )
     t.note("Why were they angry?", "because both wanted the {T}")
     end = t.dice.random()
     if end < 0.4:

@@ -1,0 +1,58 @@
+# One command to everything. `make` alone lists the targets; each sets up .venv by itself and is quick when nothing changed.
+#
+#   make demo                                     a model of your own in minutes
+#   make test TORCH_INDEX=https://mirror/whl/cpu  torch from somewhere else
+#   make demo PYTHON=python3.12                   another Python (3.11 or newer; constraints.txt is for 3.11)
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# python3.11 where there is one, else the newest that is there. Asked, not only found: a shim may stand for nothing.
+PYTHON ?= $(shell for python in python3.11 python3.14 python3.13 python3.12 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
+
+# On Linux, PyPI's torch brings 2.5 GB of CUDA; where no GPU driver is, the CPU build comes from PyTorch's own index.
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+TORCH_INDEX ?= $(shell [ "$$(uname -s)" != Linux ] || command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+
+demo: $(VENV)/.ready ## build a tokenizer, a language model and a chat model here, in minutes (DEMO="--minutes 2" passes options)
+	@$(BIN)/groundup demo $(DEMO)
+
+test: $(VENV)/.ready-for-tests ## every test, with coverage
+	$(BIN)/python -m pytest --quiet --cov --cov-report=term
+
+check: $(VENV)/.ready-for-tests ## ruff, pyright and every test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	@$(MAKE) --no-print-directory test
+
+fix: $(VENV)/.ready-for-tests ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+$(VENV)/.torch: constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or newer was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@sed 's/^torch==.*/$(TORCH)/' constraints.txt > $(VENV)/constraints.txt
+	@$(BIN)/python -c 'import importlib.metadata as m; import sys; sys.exit(m.version("torch").split("+")[0] != "$(TORCH)".split("==")[-1])' 2>/dev/null \
+		|| { echo "Installing $(TORCH): about $(if $(TORCH_INDEX),200 MB (CPU build),200 MB without CUDA or 2.5 GB with it)"; \
+		$(BIN)/pip install --quiet --no-deps --no-index $(TORCH) 2>/dev/null \
+		|| $(BIN)/pip install --no-deps $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)); }
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.torch pyproject.toml
+	@echo "Installing groundup and what it needs: about 60 MB"
+	@$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[plots]'
+	@touch $@
+
+$(VENV)/.ready-for-tests: $(VENV)/.ready
+	@echo "Installing what judges it (pytest, transformers, tokenizers, pyright and others): about 60 MB"
+	@$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[plots,test]'
+	@touch $@

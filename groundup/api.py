@@ -1,0 +1,143 @@
+"""The Python faces: what people type in a notebook. Thin: everything they do is done elsewhere.
+
+    import groundup
+
+    model = groundup.load("runs/demo")
+    groundup.generate(model, "Once upon a time", max_tokens=100)
+
+    groundup.Predictor.load("runs/demo").generate(["One.", "Two."], temperature=0)
+
+`import groundup` hands these on when they are first used, so that importing it stays quick.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from groundup import config
+from groundup.errors import UsageError
+from groundup.inference.language_model import LanguageModel, load
+from groundup.inference.settings import Settings
+from groundup.inference.text_stream import TextStream, complete
+from groundup.text.records import Message
+
+__all__ = ["LanguageModel", "Predictor", "Trainer", "generate", "load"]
+
+Messages = Sequence[Mapping[str, str] | Message]
+
+
+def generate(
+    model: Any,
+    prompt: str = "",
+    max_new_tokens: int | None = None,
+    max_tokens: int | None = None,
+    tokenizer: Any = None,
+    messages: Messages | None = None,
+    **settings: Any,
+) -> str:
+    """The text with which the model goes on after `prompt`; or, with `messages`, what the assistant answers.
+
+    model: what `load` gave back, or a bare model together with its `tokenizer`.
+    max_tokens: another name for max_new_tokens.
+    messages: `[{"role": "user", "content": "Who are you?"}]`; `prompt` is then left out.
+    settings: the fields of `inference.settings.Settings`, such as temperature, top_p, seed and stop.
+
+    A model that was tuned on conversations also continues a plain prompt plainly. The text is the one that
+    `groundup generate` prints for the same settings and seed.
+    """
+    speaker = _speaker(model, tokenizer)
+    chosen = _settings(settings, max_new_tokens, max_tokens)
+    [completion] = complete(speaker.model, speaker.tokenizer, [_ids(speaker, prompt, messages)], chosen)
+    return completion.text
+
+
+class Predictor:
+    """A loaded model that generates, one prompt or many, at once or as a stream."""
+
+    def __init__(self, model: Any, tokenizer: Any = None):
+        self.speaker = _speaker(model, tokenizer)
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "cpu") -> "Predictor":
+        """Open a run folder, a checkpoint or a Hugging Face folder."""
+        return cls(load(path, device))
+
+    @overload
+    def generate(self, prompt: str, **settings: Any) -> str: ...
+    @overload
+    def generate(self, prompt: Sequence[str], **settings: Any) -> list[str]: ...
+    def generate(self, prompt: str | Sequence[str] = "", *, messages: Messages | None = None, **settings: Any) -> Any:
+        """A string for a string; for a list of prompts a list, computed in batches. See `generate`."""
+        is_one = isinstance(prompt, str)
+        ids = [_ids(self.speaker, text, messages) for text in ([prompt] if is_one else prompt)]
+        texts = [done.text for done in complete(self.speaker.model, self.speaker.tokenizer, ids, _settings(settings))]
+        return texts[0] if is_one else texts
+
+    def stream(self, prompt: str = "", *, messages: Messages | None = None, **settings: Any) -> Iterator[str]:
+        """The same text as `generate` gives, in pieces as they come."""
+        ids = _ids(self.speaker, prompt, messages)
+        return iter(TextStream(self.speaker.model, self.speaker.tokenizer, ids, _settings(settings)))
+
+
+class Trainer:
+    """A stage of training as an object.
+
+        from groundup.commands import pretrain
+
+        Trainer(pretrain.Config(data=("books",))).fit()
+
+    The configuration's class decides which stage runs. `fit` gives back what the command reports.
+    """
+
+    def __init__(self, stage_config: Any):
+        folder, _, stage = type(stage_config).__module__.rpartition(".")
+        if folder != "groundup.commands" or stage not in STAGES:
+            raise UsageError(
+                f"{type(stage_config).__name__} is not the configuration of a stage of training",
+                hint=f"give the Config of one of groundup.commands: {', '.join(STAGES)}",
+            )
+        self.config = stage_config
+        self.stage = importlib.import_module(type(stage_config).__module__)
+
+    def fit(self) -> Any:
+        """Train to the end; a run that was interrupted goes on when its `run_dir` is given again."""
+        return self.stage.run(self.config)
+
+
+STAGES = ("pretrain", "sft")
+
+
+def _speaker(model: Any, tokenizer: Any) -> LanguageModel:
+    if isinstance(model, LanguageModel):
+        return model if tokenizer is None else LanguageModel(model.model, tokenizer, model.path, model.is_chat)
+    if tokenizer is None:
+        raise UsageError(
+            "a bare model needs its tokenizer to read and write text",
+            hint="pass tokenizer=..., or the model that groundup.load gives back",
+        )
+    return LanguageModel(model, tokenizer)
+
+
+def _settings(settings: dict[str, Any], max_new_tokens: int | None = None, max_tokens: int | None = None) -> Settings:
+    """Settings from keyword arguments, with the spellings that other libraries have taught people."""
+    settings = dict(settings)
+    limits = {max_new_tokens, max_tokens, settings.pop("max_tokens", None), settings.pop("max_new_tokens", None)} - {
+        None
+    }
+    if len(limits) > 1:
+        raise UsageError("max_new_tokens and max_tokens are two names of one setting, and differ here")
+    if limits:
+        settings["max_new_tokens"] = limits.pop()
+    for name in ("stop", "stop_ids"):
+        if isinstance(settings.get(name), str | int):
+            settings[name] = (settings[name],)
+    return config.from_dict(Settings, settings, "the arguments")
+
+
+def _ids(speaker: LanguageModel, prompt: str, messages: Messages | None) -> list[int]:
+    if messages is None:
+        return speaker.prompt_ids(prompt)
+    if prompt:
+        raise UsageError("a prompt and messages cannot both be continued", hint="make the prompt the last message")
+    return speaker.chat_ids([each if isinstance(each, Message) else Message(**each) for each in messages])

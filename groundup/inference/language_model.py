@@ -1,0 +1,120 @@
+"""A model together with the tokenizer it speaks through, opened from disk, and what can be asked of the two.
+
+Here a prompt or a conversation becomes ids. Commands, the Python faces and the server all open models by `load`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groundup.errors import ArtefactError
+from groundup.inference.settings import Settings
+from groundup.inference.text_stream import TextStream
+from groundup.text.records import Message
+from groundup.tokenizer import chat
+from groundup.tokenizer.bpe import Tokenizer
+from groundup.weights import checkpoint
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What `load` gives back."""
+
+    model: Any
+    tokenizer: Tokenizer
+    path: Path | None = None
+    is_chat: bool = False
+    """Tuned on conversations; a base model only continues text."""
+    template: str = "chatml"
+
+    @property
+    def context_length(self) -> int:
+        return self.model.config.context_length
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """A text to continue. An empty one becomes the end token, after which a new document begins."""
+        ids = self.tokenizer.encode(prompt).tolist()
+        return ids if ids or self.tokenizer.eos_id is None else [self.tokenizer.eos_id]
+
+    def chat_ids(self, messages: Sequence[Message]) -> list[int]:
+        """A conversation up to where the assistant begins to speak. No system prompt is added."""
+        rendered = chat.render(messages, self.tokenizer, template=self.template, generation_prompt=True)
+        return rendered.ids.tolist()
+
+
+def load(path: Path | str, device: str = "cpu") -> LanguageModel:
+    """Open the model of a run folder, a checkpoint or a Hugging Face folder.
+
+    Raises UsageError where there is none, ArtefactError for one that is damaged or has no tokenizer.
+    """
+    loaded = checkpoint.load(path, device=device)
+    if loaded.tokenizer is None:
+        raise ArtefactError("the model has no tokenizer, so it cannot read or write text", where=str(loaded.path))
+    facts = loaded.contract.facts if loaded.contract else {}
+    has_template = loaded.tokenizer.chat_template is not None
+    return LanguageModel(
+        loaded.model,
+        loaded.tokenizer,
+        loaded.path,
+        is_chat=facts["stage"] == "sft" if "stage" in facts else has_template,
+        template=facts.get("template", "chatml"),
+    )
+
+
+class Chat:
+    """A conversation as it goes on: it keeps what was said, and forgets the oldest when the context is full.
+
+    chat = Chat(load("runs/demo"), Settings())
+    answer = chat.ask("Who lives in the sea?")
+    for piece in answer:
+        print(piece, end="")
+    chat.remember(answer)
+    """
+
+    def __init__(self, speaker: LanguageModel, settings: Settings, system: str = ""):
+        self.speaker = speaker
+        self.settings = settings
+        self.system = system
+        self.turns: list[Message] = []
+        """User and assistant, one after the other."""
+        self.n_dropped = 0
+        """How many of the oldest messages made room for the last question."""
+        self._asked: list[Message] = []
+        self._copy = 0
+
+    def ask(self, question: str) -> TextStream:
+        """The answer, as a stream. Nothing is added to the conversation until `remember`."""
+        self._copy = 0
+        return self._answer([*self.turns, Message("user", question)])
+
+    def retry(self) -> TextStream | None:
+        """Another answer to the last question; None if there was none. A fixed seed is no reason to repeat oneself."""
+        if not self.turns:
+            return None
+        self._copy += 1
+        return self._answer(self.turns[:-1])
+
+    def remember(self, answer: TextStream) -> None:
+        """Adds the question and the finished (or stopped) answer to the conversation."""
+        self.turns = [*self._asked, Message("assistant", answer.completion.text)]
+
+    def reset(self) -> None:
+        """Forgets what was said; the system prompt and the settings stay."""
+        self.turns = []
+
+    def ids(self, turns: Sequence[Message]) -> list[int]:
+        """The system prompt and these messages, up to where the assistant begins to speak."""
+        system = [Message("system", self.system)] if self.system else []
+        return self.speaker.chat_ids([*system, *turns])
+
+    def _answer(self, turns: list[Message]) -> TextStream:
+        """Drops the oldest question with its answer until a fair part of the context is free to answer in."""
+        context_length = self.speaker.context_length
+        room = min(self.settings.max_new_tokens, context_length // 4)
+        n_before = len(turns)
+        while len(turns) > 1 and len(self.ids(turns)) + room > context_length:
+            turns = turns[2:]
+        self.n_dropped = n_before - len(turns)
+        self._asked = turns
+        return TextStream(self.speaker.model, self.speaker.tokenizer, self.ids(turns), self.settings, copy=self._copy)

@@ -1,0 +1,91 @@
+"""Opening a model, and a conversation that goes on."""
+
+import pytest
+
+from groundup.errors import ArtefactError, UsageError
+from groundup.inference.language_model import Chat, LanguageModel, load
+from groundup.inference.settings import Settings
+from groundup.text.records import Message
+from groundup.weights import checkpoint
+from tests.inference import tiny
+
+GREEDY = Settings(max_new_tokens=40, temperature=0.0)
+
+
+@pytest.fixture
+def speaker() -> LanguageModel:
+    return LanguageModel(tiny.model(), tiny.tokenizer(), is_chat=True)
+
+
+def said(chat: Chat, question: str) -> str:
+    answer = chat.ask(question)
+    text = "".join(answer)
+    chat.remember(answer)
+    return text
+
+
+def test_load_knows_the_stage(tmp_path):
+    assert load(tiny.save(tmp_path / "sft")).is_chat
+    assert not load(tiny.save(tmp_path / "base", stage="pretrain")).is_chat
+    (tmp_path / "base" / "groundup.json").unlink()
+    assert load(tmp_path / "base").is_chat, "without a contract the chat template tells"
+
+
+def test_a_model_without_a_tokenizer_is_refused(tmp_path):
+    checkpoint.save(tmp_path / "model", tiny.model())
+    with pytest.raises(ArtefactError, match="no tokenizer"):
+        load(tmp_path / "model")
+
+
+def test_an_empty_prompt_begins_a_document(speaker):
+    assert speaker.prompt_ids("") == [speaker.tokenizer.eos_id]
+
+
+def test_a_chat_keeps_its_history(speaker):
+    chat = Chat(speaker, GREEDY)
+    assert said(chat, "Say a") == "a"
+    assert said(chat, "And then?") == "b, of course."
+    assert [turn.content for turn in chat.turns] == ["Say a", "a", "And then?", "b, of course."]
+    chat.reset()
+    assert chat.turns == []
+
+
+def test_no_system_prompt_is_injected(speaker):
+    question = [Message("user", "Who are you?")]
+    ids = Chat(speaker, GREEDY).ids(question)
+    assert speaker.tokenizer.decode(ids) == "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+    ids = Chat(speaker, GREEDY, system="Be kind.").ids(question)
+    assert speaker.tokenizer.decode(ids).startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n")
+
+
+def test_the_oldest_turns_are_forgotten_when_the_context_is_full(speaker):
+    chat = Chat(speaker, Settings(max_new_tokens=8, temperature=0.0), system="Hm.")
+    dropped = []
+    for _ in range(8):
+        said(chat, "Say a")
+        dropped.append(chat.n_dropped)
+    assert dropped[0] == 0
+    assert sum(dropped) == 16 - len(chat.turns) > 0
+    assert chat.turns[0].role == "user"
+    assert len(chat.ids(chat.turns[:-1])) + 8 <= speaker.context_length
+
+
+def test_a_question_longer_than_the_context_is_refused_and_not_kept(speaker):
+    chat = Chat(speaker, GREEDY)
+    said(chat, "Say a")
+    with pytest.raises(UsageError, match="context"):
+        said(chat, "word " * 200)
+    assert [turn.content for turn in chat.turns] == ["Say a", "a"]
+    assert said(chat, "And then?") == "b, of course."
+
+
+def test_retry_gives_another_answer_in_the_same_place(speaker):
+    chat = Chat(speaker, Settings(max_new_tokens=20, temperature=3.0, top_p=1.0, seed=0))
+    assert chat.retry() is None
+    first = said(chat, "Say a")
+    answer = chat.retry()
+    assert answer is not None
+    second = "".join(answer)
+    chat.remember(answer)
+    assert second != first
+    assert [turn.content for turn in chat.turns] == ["Say a", second]
