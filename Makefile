@@ -11,9 +11,11 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.11 python3.14 python3.13 python3.12 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
 
-# On Linux, PyPI's torch brings 2.5 GB of CUDA; where no GPU driver is, the CPU build comes from PyTorch's own index.
+# On Linux, PyPI's torch brings 2.5 GB of CUDA; where no GPU driver is, the CPU build is taken from PyTorch's own index,
+# unless pip is set up to find one nearer. TORCH_INDEX= (empty) takes what PyPI has.
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX ?= $(shell [ "$$(uname -s)" != Linux ] || command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
+TORCH_SIZE := $(if $(TORCH_INDEX),200 MB (CPU build),2.5 GB with CUDA; 100 MB on a Mac)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix
@@ -26,6 +28,7 @@ demo: $(VENV)/.ready ## build a tokenizer, a language model and a chat model her
 
 test: $(VENV)/.ready-for-tests ## every test, with coverage
 	$(BIN)/python -m pytest --quiet --cov --cov-report=term
+	GROUNDUP_TEST_WITHOUT_SHAPES=1 $(BIN)/python -m pytest --quiet -m compiles
 
 check: $(VENV)/.ready-for-tests ## ruff, pyright and every test
 	$(BIN)/ruff check
@@ -38,13 +41,15 @@ fix: $(VENV)/.ready-for-tests ## let ruff mend what it can
 	$(BIN)/ruff format
 
 $(VENV)/.torch: constraints.txt
-	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or newer was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
+	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or newer found" >&2; \
+		echo "hint: install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@sed 's/^torch==.*/$(TORCH)/' constraints.txt > $(VENV)/constraints.txt
-	@$(BIN)/python -c 'import importlib.metadata as m; import sys; sys.exit(m.version("torch").split("+")[0] != "$(TORCH)".split("==")[-1])' 2>/dev/null \
-		|| { echo "Installing $(TORCH): about $(if $(TORCH_INDEX),200 MB (CPU build),200 MB without CUDA or 2.5 GB with it)"; \
-		$(BIN)/pip install --quiet --no-deps --no-index $(TORCH) 2>/dev/null \
-		|| $(BIN)/pip install --no-deps $(TORCH) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)); }
+	@echo "Installing $(TORCH): about $(TORCH_SIZE)"
+	@$(BIN)/pip install --quiet --no-deps --no-index '$(TORCH)' 2>/dev/null \
+		|| $(BIN)/pip install --no-deps '$(TORCH)' $(addprefix --index-url ,$(TORCH_INDEX)) \
+		|| { echo "error: $(TORCH) could not be installed" >&2; \
+		echo "hint: TORCH_INDEX=URL takes it from elsewhere, TORCH_INDEX= from PyPI" >&2; exit 4; }
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.torch pyproject.toml
@@ -53,6 +58,6 @@ $(VENV)/.ready: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 $(VENV)/.ready-for-tests: $(VENV)/.ready
-	@echo "Installing what judges it (pytest, transformers, tokenizers, pyright and others): about 60 MB"
+	@echo "Installing what judges it (pytest, transformers, tokenizers, pyright and others): about 50 MB"
 	@$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[plots,test]'
 	@touch $@

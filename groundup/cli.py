@@ -34,6 +34,8 @@ ABOUT = """From a folder of text to a chat model that you understand. Begin with
 COMMANDS = Path(__file__).parent / "commands"
 HELP_FLAGS = ("--help", "-h")
 INTERRUPTED = 130
+# A lone dash means stdin. cyclopts would take it for an option, so it travels past it under this name.
+LONE_DASH = "\0-"
 # Fields that many verbs have and few need to explain.
 USUAL_DOCS = {
     "json": "one JSON object on stdout",
@@ -202,6 +204,8 @@ def _named(config_class: type) -> Iterator[tuple[str, configs.Leaf]]:
 
 def _respelt(argument: str, short_by_dotted: Mapping[str, str]) -> str:
     """`--optim.lr=1` as `--lr=1`: both are understood, the help shows the shorter."""
+    if argument == "-":
+        return LONE_DASH
     flag, equals, value = argument.partition("=")
     return short_by_dotted.get(flag, flag) + equals + value
 
@@ -243,6 +247,7 @@ def _take(arguments: cyclopts.ArgumentCollection) -> Iterator[tuple[str, Any]]:
         texts = [
             token.value if token.implicit_value is cyclopts.UNSET else token.implicit_value for token in argument.tokens
         ]
+        texts = ["-" if text == LONE_DASH else text for text in texts]
         if argument.tokens and argument.tokens[0].keys:  # --arch.rope.theta 1e4 has the keys rope and theta
             table: dict[str, Any] = {}
             for token, text in zip(argument.tokens, texts, strict=True):

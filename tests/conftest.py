@@ -16,8 +16,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), *filter(None, [os.envi
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
-# Shapes in signatures are checked while the tests run; the number tower lets `theta=500_000` be a float. (jaxtyping's own
-# pytest option takes one package only when the checker has arguments.) `make test` turns it off where torch.compile runs.
+# Shapes in signatures are checked while the tests run; the number tower lets `theta=500_000` be a float. (jaxtyping's
+# own pytest option takes one package only when the checker has arguments.) `make test` turns it off for torch.compile.
 HOOKED = ["groundup.layers", "groundup.models", "groundup.optim", "groundup.train"]
 if importlib.util.find_spec("torch") is not None and not os.environ.get("GROUNDUP_TEST_WITHOUT_SHAPES"):
     jaxtyping = importlib.import_module("jaxtyping")

@@ -49,7 +49,7 @@ WRITTEN_OUT = {
 }  # fmt: skip
 FUSED_TWINS = {
     "layers.activations": {"silu", "gelu"},
-    "layers.attention": {"scaled_dot_product_attention"},
+    "layers.attention": {"scaled_dot_product_attention", "softmax"},
     "layers.loss": {"cross_entropy"},
     "layers.norms": {"layer_norm", "rms_norm"},
 }
@@ -189,7 +189,7 @@ def test_library_code_prints_nothing() -> None:
 
 
 def library_calls(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """(line, name) of what a module takes from torch, in any spelling: `nn.Linear`, `F.silu`, `from torch.nn import`."""
+    """(line, name) of what a module takes from torch, spelt `nn.Linear` or `from torch.nn import Linear`."""
     roots = {"torch"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

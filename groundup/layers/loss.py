@@ -68,7 +68,10 @@ def linear_cross_entropy(
         return cross_entropy(hidden @ weight.T, targets, ignore, kernels)
 
     rows = (targets.flatten() != ignore).nonzero().squeeze(-1)
-    total = _LinearCrossEntropy.apply(hidden.flatten(0, -2), weight, targets.flatten(), rows, chunk_size)
+    wants_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    total = _LinearCrossEntropy.apply(
+        hidden.flatten(0, -2), weight, targets.flatten(), rows, chunk_size, wants_gradient
+    )
     return total, torch.tensor(len(rows), device=hidden.device)
 
 
@@ -76,18 +79,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """The gradient of -log softmax(z)[t] by z is softmax(z) - onehot(t), so the forward pass can compute it at once."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: Tensor, chunk_size: int) -> Tensor:
+    def forward(
+        ctx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: Tensor, chunk_size: int, wants_gradient: bool
+    ) -> Tensor:
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
         d_hidden = torch.zeros_like(hidden)
         # Summed over chunks in fp32: many small additions to a bf16 number would be rounded away.
         d_weight = torch.zeros_like(weight, dtype=total.dtype)
-        needs_gradient = any(ctx.needs_input_grad)
 
         for chunk in rows.split(chunk_size):
             x, target = hidden[chunk], targets[chunk, None]
             logprobs = torch.log_softmax(x @ weight.T, dim=-1, dtype=total.dtype)
             total -= logprobs.gather(-1, target).sum()
-            if needs_gradient:
+            if wants_gradient:
                 d_logits = logprobs.exp_().scatter_add_(-1, target, logprobs.new_full(target.shape, -1)).to(x.dtype)
                 d_hidden[chunk] = d_logits @ weight
                 d_weight += d_logits.T @ x
@@ -99,4 +103,4 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_total: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * d_total.to(d_hidden.dtype), d_weight * d_total.to(d_weight.dtype), None, None, None
+        return d_hidden * d_total.to(d_hidden.dtype), d_weight * d_total.to(d_weight.dtype), None, None, None, None

@@ -1,4 +1,4 @@
-"""The columns of metrics.jsonl as curves to draw: read in one pass, smoothed without lag, thinned without losing a spike.
+"""The columns of metrics.jsonl as curves: read in one pass, smoothed without lag, thinned without losing a spike.
 
 Used by `plots` and by the report, so that both show the same picture. Draws nothing.
 """
@@ -6,7 +6,7 @@ Used by `plots` and by the report, so that both show the same picture. Draws not
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,16 +41,17 @@ def read(metrics: Path, columns: Sequence[str]) -> dict[str, Curve]:
 
 
 def smooth(curve: Curve, share: float = 0.03) -> Curve:
-    """Mean over a centred window of `share` of all points (narrower at both ends): unlike a running mean it does not lag behind."""
+    """Mean over a centred window of `share` of all points, cut off at both ends; a running mean would lag behind."""
     n = len(curve)
-    reach = np.minimum(int(n * share / 2), np.minimum(np.arange(n), np.arange(n)[::-1]))
-    total = np.concatenate([[0.0], np.cumsum(curve.values)])
     middle = np.arange(n)
-    return Curve(curve.steps, (total[middle + reach + 1] - total[middle - reach]) / (2 * reach + 1))
+    start = np.maximum(middle - int(n * share / 2), 0)
+    end = np.minimum(middle + int(n * share / 2) + 1, n)
+    total = np.concatenate([[0.0], np.cumsum(curve.values)])
+    return Curve(curve.steps, (total[end] - total[start]) / (end - start))
 
 
 def thin(curve: Curve, n_points: int = 1200) -> Curve:
-    """At most n_points: of every bin of points the lowest and the highest stay, so a spike of one step is still seen."""
+    """At most n_points: the lowest and the highest of every bin, so that a spike of one step is still seen."""
     n_bins = n_points // 2
     if len(curve) <= 2 * n_bins:
         return curve
@@ -62,10 +63,13 @@ def thin(curve: Curve, n_points: int = 1200) -> Curve:
     return Curve(curve.steps[kept], curve.values[kept])
 
 
-def loss_limits(curves: Iterable[Curve]) -> tuple[float, float]:
-    """Lowest and highest loss to show: the first steps of a run, far above all others, would press the rest flat and may leave the picture."""
-    values = [curve.values for curve in curves]
-    low = min(float(part.min()) for part in values)
-    high = max(float(np.quantile(part, 0.985)) for part in values)
+def loss_limits(curves: Sequence[Curve]) -> tuple[float, float]:
+    """Lowest and highest loss to show.
+
+    The first steps lie far above all others and would press them flat, so they may begin outside the picture.
+    """
+    low = min(float(curve.values.min()) for curve in curves)
+    high = float(np.quantile(max(curves, key=len).values, 0.985))
+    high = max(high, *(float(curve.values[-1]) for curve in curves))
     margin = (high - low or abs(high) or 1.0) * 0.06
     return low - margin, high + margin

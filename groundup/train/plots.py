@@ -1,14 +1,14 @@
 """Pictures of a run, as files beside its numbers: plots/loss.png, plots/loss.svg, plots/lr.png.
 
-`draw` may be called at any time, also while the run goes on; the same numbers give the same bytes. It needs matplotlib (extra `plots`),
-which is imported only then; `report.html` needs none of this.
+`draw` may be called at any time, also while the run goes on; the same numbers give the same bytes. It needs
+matplotlib (extra `plots`), which is imported only then; `report.html` needs none of this.
 """
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 INK, GREY, FAINT = "#1f2328", "#6b7280", "#e5e7eb"
 TRAIN, VALIDATION, RATE = "#2563a8", "#d9601a", "#2f8560"
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "groundup",
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
@@ -57,6 +57,14 @@ def draw(run_dir: Path | str) -> list[Path]:
     return written
 
 
+def draw_if_possible(run_dir: Path | str) -> list[Path]:
+    """`draw` for a program that goes on without pictures where matplotlib is not installed."""
+    try:
+        return draw(run_dir)
+    except EnvironmentFault:
+        return []
+
+
 def _draw_loss(name: str, columns: dict[str, Curve]) -> Figure:
     figure, axes = _canvas(height=4.4)
     ends: list[tuple[float, str, str]] = []
@@ -72,7 +80,9 @@ def _draw_loss(name: str, columns: dict[str, Curve]) -> Figure:
     if "val_loss" in columns:
         validation = columns["val_loss"]
         markers = "o" if len(validation) <= 40 else ""
-        axes.plot(*_points(validation), color=VALIDATION, linewidth=1.8, marker=markers, markersize=4, markeredgecolor="white")
+        axes.plot(
+            *_points(validation), color=VALIDATION, linewidth=1.8, marker=markers, markersize=4, markeredgecolor="white"
+        )
         ends.append((float(validation.values[-1]), f"validation {validation.values[-1]:.3f}", VALIDATION))
         shown.append(validation)
     axes.set_ylim(*curves.loss_limits(shown))
@@ -140,7 +150,16 @@ def _label_ends(axes: Axes, last: int, ends: list[tuple[float, str, str]]) -> No
         middle = sum(at) / 2
         at[upper], at[1 - upper] = middle + gap / 2, middle - gap / 2
     for y, (_, text, color) in zip(at, ends, strict=True):
-        axes.annotate(text, (last, y), (8, 0), textcoords="offset points", va="center", color=color, weight="bold", annotation_clip=False)
+        axes.annotate(
+            text,
+            (last, y),
+            (8, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            weight="bold",
+            annotation_clip=False,
+        )
 
 
 def _best(columns: dict[str, Curve]) -> str:

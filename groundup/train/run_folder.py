@@ -1,7 +1,7 @@
 """The folder of one run: what was asked for, what happened, and the numbers of every step, as files a person can open.
 
     config.toml     the resolved configuration, with where each value came from
-    run.json        verb, state, versions, machine, command line, and the facts the caller gives (seed, data hashes, parent)
+    run.json        verb, state, versions, machine, command line, and the caller's facts (seed, data hashes, parent)
     metrics.jsonl   one row per step; metrics.csv is the same table for spreadsheets
     events.jsonl    what happened when: opened, resumed, notes, a failure with its traceback
     samples.jsonl   step, prompt, text
@@ -39,8 +39,9 @@ TABLES = ("metrics.jsonl", "events.jsonl", "samples.jsonl")
 class RunFolder:
     """A run that is being written; made by `open`, best used in a `with` block, which records how it ended.
 
-    Left normally, the state becomes "finished"; by `Stopped` or Ctrl-C "stopped"; by any other exception "failed", with the traceback in
-    events.jsonl. A killed process leaves "running" behind, which `state` reads as "interrupted".
+    Left normally, the state becomes "finished"; by `Stopped` or Ctrl-C "stopped"; by any other exception "failed",
+    with the traceback in events.jsonl. A killed process leaves "running" behind, which `state` reads as
+    "interrupted".
     """
 
     def __init__(self, path: Path, run: dict[str, Any], lock: contextlib.ExitStack):
@@ -53,12 +54,19 @@ class RunFolder:
 
     @classmethod
     def open(
-        cls, run_dir: Path | str, *, verb: str, config_toml: str, config_hash: str, facts: Mapping[str, Any], resume: bool
+        cls,
+        run_dir: Path | str,
+        *,
+        verb: str,
+        config_toml: str,
+        config_hash: str,
+        facts: Mapping[str, Any],
+        resume: bool,
     ) -> RunFolder:
         """Create the folder, or with `resume` go on with the run of the same configuration that is already there.
 
-        `resume=True` on a new folder simply starts. A run of another configuration, or any run when `resume` is false, is a `UsageError`
-        and nothing is changed; a folder that another process holds is an `EnvironmentFault`.
+        `resume=True` on a new folder simply starts. A run of another configuration, or any run when `resume` is
+        false, is a `UsageError` and nothing is changed; a folder that another process holds is an `EnvironmentFault`.
         """
         path = Path(run_dir)
         try:
@@ -101,7 +109,7 @@ class RunFolder:
         self._save()
 
     def forget_after(self, step: int) -> None:
-        """Drop what was recorded after `step`, so that a run resumed from that checkpoint writes the rows of an uninterrupted one."""
+        """Drop what was recorded after `step`: resumed from that checkpoint, the run writes those rows again."""
         for name in ("metrics.jsonl", "samples.jsonl"):
             tables.cut(self.path / name, lambda row: row["step"] <= step)
         self._csv.rebuild()
@@ -112,7 +120,7 @@ class RunFolder:
         return list(tables.read(self.path / "metrics.jsonl"))
 
     def sync(self) -> None:
-        """Force what was appended to the disk; before a checkpoint is made, so that a power cut cannot lose the rows that led to it."""
+        """Force what was appended to the disk, so that a power cut cannot lose the rows that led to a checkpoint."""
         for table in self._tables.values():
             table.sync()
 
@@ -132,7 +140,9 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None:
             self.close()
         elif isinstance(error, Stopped | KeyboardInterrupt):
@@ -157,7 +167,7 @@ def next_run_dir(verb: str, root: Path = Path("runs")) -> Path:
 
 
 def read_state(run_dir: Path) -> str:
-    """running, finished, stopped or failed; "interrupted" where run.json says running but no process holds the folder."""
+    """running, finished, stopped or failed; "interrupted" where it says running but no process holds the folder."""
     said = artifact.read_json(run_dir / "run.json").get("state", "unknown")
     if said != "running":
         return said
@@ -183,7 +193,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What the run stands on. Threads and GPU are asked of torch if the program has loaded it; torch is not loaded for this."""
+    """What the run stands on. Threads and GPU are asked of torch where the program has loaded it; it is not loaded here."""
     torch = sys.modules.get("torch")
     n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -221,19 +231,24 @@ def _check_same_run(path: Path, config_toml: str, config_hash: str, resume: bool
     if artifact.read_json(path / "run.json").get("config_hash") != config_hash:
         differences = _differences((path / "config.toml").read_text(encoding="utf-8"), config_toml)
         raise UsageError(
-            "the run folder holds a run of another configuration: " + "; ".join(differences or ["its data or tokenizer differ"]),
+            "the run folder holds a run of another configuration: "
+            + "; ".join(differences or ["its data or tokenizer differ"]),
             where=str(path),
             hint="choose another --run-dir, or give the same values again to go on with this run",
         )
     if not resume:
-        raise UsageError("the run folder already holds a run", where=str(path), hint="resume it, or choose another --run-dir")
+        raise UsageError(
+            "the run folder already holds a run", where=str(path), hint="resume it, or choose another --run-dir"
+        )
 
 
 def _check_no_orphans(path: Path) -> None:
     orphans = [name for name in (*TABLES, "checkpoints") if (path / name).exists()]
     if orphans:
         raise ArtefactError(
-            f"the folder holds {', '.join(orphans)} but no run.json", where=str(path), hint="choose another --run-dir or empty it"
+            f"the folder holds {', '.join(orphans)} but no run.json",
+            where=str(path),
+            hint="choose another --run-dir or empty it",
         )
 
 

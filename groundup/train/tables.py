@@ -1,7 +1,8 @@
 """Tables that grow by one row at a time and survive a killed process: JSON lines, and a CSV copy of them.
 
-A row is complete when its line end is there. A last line without one was torn by a kill or a full disk: reading passes over it, and `cut`
-removes it before more is appended. A damaged line anywhere else is not guessed at but reported.
+A row is complete when its line end is there. A last line without one was torn by a kill or a full disk: reading
+passes over it, and `cut` removes it before more is appended. A damaged line anywhere else is not guessed at but
+reported.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Row = dict[str, Any]
 
 
 def read(path: Path) -> Iterator[Row]:
-    """The complete rows of a .jsonl table, in constant memory. A missing file is an empty table; a damaged line an `ArtefactError`."""
+    """The complete rows of a .jsonl table, in constant memory; none if the file is missing."""
     for _, row in _rows(path):
         yield row
 
 
 def cut(path: Path, keep: Callable[[Row], bool] = lambda row: True) -> None:
-    """Cut the table before its first row that is torn or not to be kept: one truncation, so there is no half-done state."""
+    """Cut the table before its first row that is torn or not to be kept; one truncation, so never half-done."""
     if not path.exists():
         return
     end_of_kept = 0
@@ -79,7 +80,7 @@ class JsonLines:
 
 
 class CsvCopy:
-    """The rows of a .jsonl table as CSV; when a row brings a new column the copy is written anew under a wider header."""
+    """The rows of a .jsonl table as CSV, written anew under a wider header when a row brings a new column."""
 
     def __init__(self, path: Path, source: Path):
         self._path = path
@@ -96,7 +97,7 @@ class CsvCopy:
             self.rebuild()
 
     def rebuild(self) -> None:
-        """Write the whole copy: columns in the order in which they first appear. In constant memory, put in place by a rename."""
+        """Write the whole copy, columns in the order in which they first appear, and put it in place by a rename."""
         if not self._source.exists():
             return
         self._columns = list(dict.fromkeys(key for row in read(self._source) for key in row))

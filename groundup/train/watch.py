@@ -1,10 +1,11 @@
-"""What a person sees while a run works: one line that redraws itself on a terminal, a plain line every few seconds anywhere else.
+"""What a person sees while a run works: one line that redraws itself on a terminal, now and then a plain line elsewhere.
 
-    pretrain ━━━━━━━━━━━━━━━━╸━━━━━━━━━━━━ 1,240/3,000  loss 2.314 ~2.351  val 1.213  lr 6.0e-04  grad 0.82  41.2k tok/s  ETA 1:32
+    pretrain ━━━━━━━━╸━━━━━━━ 1,240/3,000  loss 2.314 ~2.351  ETA 1:32  val 1.213 bits/byte  41.2k tok/s  lr 6.0e-04
 
-`Watch` is for a training run, `phase` for anything else that takes its time. Everything goes to stderr. Nothing here writes files (except
-notes, which the run folder keeps too), decides anything or runs in a thread: a line is drawn when somebody reports progress, which keeps
-forking worker processes safe.
+The number after ~ is the loss smoothed over the last steps; a narrow terminal shows less, from the right.
+`Watch` is for a training run, `phase` for anything else that takes its time. Everything goes to stderr. Nothing here
+writes files (except notes, which the run folder keeps too), decides anything or runs in a thread: a line is drawn
+when somebody reports progress, which keeps forking worker processes safe.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Field = tuple[str, str]  # text, style
 
 
 class Watch:
-    """Shows a training run of `n_steps` updates; `step` and `evaluated` take the rows that also go to `RunFolder.metric`.
+    """Shows a training run of `n_steps` updates. `step` and `evaluated` take the rows that `RunFolder.metric` takes.
 
     A resumed run is counted from its first reported step, so rate and ETA speak of this session only.
     """
@@ -181,7 +182,13 @@ def quantity(number: float, unit: str = "") -> str:
             break
         scaled /= 1000
     whole = prefix == "" and float(number).is_integer()
-    digits = f"{scaled:.0f}" if whole or abs(scaled) >= 99.95 else f"{scaled:.1f}" if abs(scaled) >= 9.995 else f"{scaled:.2f}"
+    digits = (
+        f"{scaled:.0f}"
+        if whole or abs(scaled) >= 99.95
+        else f"{scaled:.1f}"
+        if abs(scaled) >= 9.995
+        else f"{scaled:.2f}"
+    )
     if unit == "B":
         return f"{digits} {prefix}B"
     return f"{digits}{prefix} {unit}".rstrip()
@@ -227,12 +234,14 @@ class _Clock:
 
 
 class _Line:
-    """One line at the bottom of the terminal, with lines that stay above it; plain lines where stderr is no terminal."""
+    """One line at the bottom of the terminal and lines that stay above it; plain lines where stderr is no terminal."""
 
     def __init__(self, quiet: bool):
         self._console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._quiet = quiet
-        self.is_terminal = self._console.is_terminal and not self._console.is_dumb_terminal and not self._console.legacy_windows
+        self.is_terminal = (
+            self._console.is_terminal and not self._console.is_dumb_terminal and not self._console.legacy_windows
+        )
         self._ascii = not (self._console.encoding or "").lower().startswith("utf")
         self._line: Text | None = None
         self._is_drawn = False
@@ -309,7 +318,7 @@ def _count(done: float, total: float | None, unit: str) -> str:
 
 
 def _fit(fields: list[Field], room: int, has_bar: bool) -> tuple[list[Field], int]:
-    """(the first fields that fit, the width of the bar): at least 8 cells, or no bar if the first field would have no room beside it."""
+    """(the first fields that fit, width of the bar): no bar where 8 cells of it would leave no room for a field."""
     kept: list[Field] = []
     has_bar = has_bar and room >= 9 + (len(fields[0][0]) + 2 if fields else 0)
     room -= 9 if has_bar else 0

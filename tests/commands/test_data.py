@@ -51,11 +51,22 @@ def test_conversations_prepared_and_inspected(here: Path, capsys: pytest.Capture
     assert "alpaca 60" in out and "<|im_start|>user\nWhat is 0 + 1?<|im_end|>" in out and "[It is 1.<|im_end|>]" in out
 
 
+def test_raw_text_inspected(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "inspect", "stories.txt"]) == 0
+    out = capsys.readouterr().out
+    assert "documents                120" in out and "Story 0: Mia" in out and "good       share of documents" in out
+
+
 def test_ids_prepared(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer = Tokenizer.load(here / "tokenizer")
     np.save("ids.npy", np.concatenate([tokenizer.encode(story) for story in STORIES]))
     assert cli.main(["data", "prepare", "ids.npy", "--tokenizer", "tokenizer", "--out", "data"]) == 0
     assert TokenData.open(here / "data").manifest["split"]["rule"] == "the end of the longest document"
+    capsys.readouterr()
+    assert (
+        cli.main(["data", "prepare", "ids.npy", "--tokenizer", "tokenizer", "--out", "x", "--dry-run", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["tokens"] == len(np.load("ids.npy"))
     np.save("wrong.npy", np.array([5, 300]))
     assert cli.main(["data", "prepare", "wrong.npy", "--tokenizer", "tokenizer", "--out", "wrong"]) == 3
     assert "token id 300 is outside the vocabulary of 300" in capsys.readouterr().err

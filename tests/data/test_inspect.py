@@ -73,3 +73,12 @@ def test_spans_show_what_is_learned(tmp_path: Path, tokenizer, conversations) ->
     spans = inspection.spans(split, 1, tokenizer)
     assert [text for text, is_target in spans if is_target] == answers
     assert "".join(text for text, _ in spans) == tokenizer.decode(split.document(1).tolist())
+
+
+def test_raw_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one<|endoftext|>two<|endoftext|>one<|endoftext|>three and more")
+    (tmp_path / "b.txt").write_bytes("un caf\xe9".encode("latin-1"))
+    report = inspection.documents([tmp_path])
+    assert (report["documents"], report["bytes"], report["longest_bytes"]) == (5, 31, 14)
+    assert report["verdicts"][0]["value"] == 0.2 and report["verdicts"][0]["level"] == "doubtful"
+    assert "Latin-1" in report["notices"][0] and report["shown"][0]["text"] == "one"

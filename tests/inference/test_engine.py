@@ -17,7 +17,9 @@ RANDOM = Settings(max_new_tokens=12, temperature=1.3, top_p=0.9, top_k=30, repet
 @pytest.fixture(params=models.names())
 def model(request):
     family = models.family(request.param)
-    made = family.Model(family.Config(vocab_size=40, context_length=32, n_layers=2, d_model=24, n_heads=4))
+    made = family.Model(
+        family.Config(vocab_size=40, context_length=32, n_layers=2, d_model=24, n_heads=4, tie_embeddings=False)
+    )
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -158,7 +160,9 @@ def test_greedy_text_equals_that_of_transformers(family, tmp_path):
     transformers = pytest.importorskip("transformers")
     module = models.family(family)
     torch.manual_seed(3)
-    model = module.Model(module.Config(vocab_size=120, context_length=128, n_layers=3, d_model=32, n_heads=4)).eval()
+    model = module.Model(
+        module.Config(vocab_size=120, context_length=128, n_layers=3, d_model=32, n_heads=4, tie_embeddings=False)
+    ).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape), alpha=0.2)

@@ -30,16 +30,19 @@ schedule = "linear" # environment GROUNDUP_SCHEDULE
 """
 
 
-def make_run(path: Path, verb: str = "pretrain", n_steps: int = 1200, start: float = 8.3, floor: float = 1.9, prompt: str = "") -> Path:
+def make_run(
+    path: Path, verb: str = "pretrain", n_steps: int = 1200, start: float = 8.3, floor: float = 1.9, prompt: str = ""
+) -> Path:
     noise = random.Random(n_steps)
     facts = {
         "seed": 0,
         "parent": "runs/demo/pretrain" if verb == "sft" else None,
-        "n_params": 3_214_080,
-        "n_train_tokens": 4_812_331,
-        "n_val_tokens": 201_004,
-        "tokenizer_hash": "3f6ab0b2c41d9e77",
-        "data_hash": "a90fe1d2c3b4a596",
+        "n_parameters": 3_214_080,
+        "data": {
+            "train": {"documents": 21_300, "tokens": 4_812_331, "bytes": 17_321_004, "targets": 4_812_331},
+            "val": {"documents": 1_121, "tokens": 201_004, "bytes": 723_006, "targets": 201_004},
+        },
+        "tokenizer": "3f6ab0b2c41d9e77",
     }
     with RunFolder.open(path, verb=verb, config_toml=CONFIG, config_hash="c0ffee", facts=facts, resume=False) as run:
         for step in range(1, n_steps + 1):
@@ -62,22 +65,25 @@ def make_run(path: Path, verb: str = "pretrain", n_steps: int = 1200, start: flo
 
 
 STORY = (
-    " there was a small fox named Pim who lived behind the mill. Every morning Pim went down to the river to count the boats, "
-    "because his grandmother had told him that a boat with a red sail would bring her letters.\n\nOne day the wind was so strong that "
-    'no boat came. "Do not be sad," said the miller. "Tomorrow is a day too." And so it was: the next morning there were two red sails.'
+    " there was a small fox named Pim who lived behind the mill. Every morning Pim went down to the river to count "
+    "the boats, because his grandmother had told him that a boat with a red sail would bring her letters.\n\n"
+    'One day the wind was so strong that no boat came. "Do not be sad," said the miller. "Tomorrow is a day too." '
+    "And so it was: the next morning there were two red sails."
 )
 
 
 def make_demo(path: Path) -> Path:
-    path.mkdir(parents=True)
+    RunFolder.open(path, verb="demo", config_toml=CONFIG, config_hash="d0", facts={"seed": 0}, resume=True).close()
     make_run(path / "pretrain")
-    make_run(path / "sft", "sft", n_steps=400, start=3.1, floor=0.4, prompt="<|im_start|>user\nWho lives behind the mill?")
+    make_run(
+        path / "sft", "sft", n_steps=400, start=3.1, floor=0.4, prompt="<|im_start|>user\nWho lives behind the mill?"
+    )
     noise = random.Random(1)
     questions = []
     for kind in KINDS:
         for number in range(40):
             right = noise.random() < 0.93
-            asked = f"Anna gave the lantern to Tom on day {number}. Tom went to the harbour. Who has the lantern now ({kind})?"
+            asked = f"Anna gave the lantern to Tom on day {number}. Who has the lantern now ({kind})?"
             answer = "Tom has it." if right else "Anna has the lantern at the harbour."
             questions.append(
                 {
@@ -95,7 +101,15 @@ def make_demo(path: Path) -> Path:
     by_kind = {kind: [q["right"] for q in scored if q["kind"] == kind] for kind in KINDS if kind != "stories"}
     summary = {
         "seconds": 301.4,
-        "seconds_by_phase": {"corpus": 4.1, "tokenizer": 9.8, "data": 3.3, "pretrain": 141.0, "sft": 120.5, "evaluate": 20.1, "report": 2.6},
+        "seconds_by_phase": {
+            "corpus": 4.1,
+            "tokenizer": 9.8,
+            "data": 3.3,
+            "pretrain": 141.0,
+            "sft": 120.5,
+            "evaluate": 20.1,
+            "report": 2.6,
+        },
         "peak_memory_mb": 1312,
         "n_questions": len(scored),
         "accuracy": sum(q["right"] for q in scored) / len(scored),

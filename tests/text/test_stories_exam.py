@@ -79,7 +79,7 @@ def test_no_held_out_fact_can_ever_be_trained(exam):
     trainable = {t.question(x, w) for t in TOPICS for x, _ in t.facts for w in t.trained if t.is_trained(x, w)}
     trainable |= {w.format(a=a, b=b) for w in kinds.SUMS for a in range(11) for b in range(11)
                   if kinds.is_trained_sum(a, b, w)}  # fmt: skip
-    trainable |= {w for intent in talk.INTENTS for w in intent.trained}
+    trainable |= {w for intent in kinds.INTENTS for w in intent.trained}
     drawn = [q.text for q in exam if q.kind in ("fact", "opposite", "category", "sum", "new_sum", "talk")]
     assert not trainable & set(drawn)
 
@@ -106,7 +106,7 @@ def test_new_wordings_are_never_trained(trained):
     in_passages = [w for relation in RELATIONS for asked in relation.asked for w in asked.new]
     new_by_kind["passage"] = new_by_kind["dialogue"] = pattern([*in_passages, *passages.UNTOLD[1]])
     new_by_kind["sum"] = pattern(kinds.SUMS_NEW)
-    new_by_kind["talk"] = pattern([w for i in talk.INTENTS for w in i.new] + list(talk.UNKNOWABLE_NEW))
+    new_by_kind["talk"] = pattern([w for i in kinds.INTENTS for w in i.new] + list(talk.UNKNOWABLE_NEW))
     new_by_kind["story"] = pattern(kinds.STORY_WORDINGS_NEW)
     new_by_kind["repeat"] = pattern([w for task in tasks.TASKS for w in task.new])
     assert new_by_kind["fact"].search("Do you know the capital of France?")
@@ -140,11 +140,11 @@ def test_conversations_are_sound_and_of_every_kind(trained):
 
 def test_passages_grow_with_difficulty():
     def mean_length(difficulty):
-        made = [kinds.passage(Dice(0, "length", i), difficulty, None).messages[-1].content for i in range(300)]
+        made = [kinds.passage(Dice(0, "length", i), difficulty, None).messages[0].content for i in range(300)]
         return sum(map(len, made)) / len(made)
 
     assert mean_length(0.0) < mean_length(0.5) < mean_length(1.0)
-    one = kinds.passage(Dice(0, "length", 0), 0.0, None).messages[-1].content
+    one = kinds.passage(Dice(0, "length", 0), 0.0, None).messages[0].content
     assert one.count(".") + one.count("?") <= 4
 
 
@@ -190,8 +190,9 @@ def test_case_and_final_stop_do_not_matter_but_words_do():
     question = Question("fact", (Message("user", "What is the capital of France?"),), "Paris.", True, False)
     for right in ("Paris.", "Paris", "paris", " PARIS. "):
         assert stories.is_right(question, right)
-    for wrong in ("", ".", "Rome.", "Paris. Rome.", "Paris or Rome", "The capital is Paris.", "Not Paris.", "Pari", "Paris?",
-                  "What is the capital of France?", "Paris Paris", "Paris.\nuser\nWhat"):  # fmt: skip
+    wrong_ones = """/./Rome./Paris. Rome./Paris or Rome/The capital is Paris./Not Paris./Pari/Paris?/Paris Paris/
+        What is the capital of France?/Paris.<|im_end|>/Paris. Paris."""
+    for wrong in wrong_ones.split("/"):
         assert not stories.is_right(question, wrong), wrong
 
 

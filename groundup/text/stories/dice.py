@@ -54,7 +54,7 @@ class Dice:
 
     def fill(self, template: str, slots: Mapping[str, Any]) -> str:
         random = self.random
-        text = "".join([p if p.__class__ is str else p[int(random() * len(p))] for p in _parts(template)])
+        text = "".join([p if isinstance(p, str) else p[int(random() * len(p))] for p in _parts(template)])
         return text.format_map(slots)
 
 

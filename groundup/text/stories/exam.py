@@ -1,7 +1,7 @@
 """The held-out questions, and the strict rule that says whether a reply is right.
 
-Held out by construction: a question has a wording that no training conversation uses, or combines a fact with a wording, or
-people with things and places, in a way that `kept_back` keeps from training. Nothing here depends on what was trained.
+Held out by construction: a question has a wording that no training conversation uses, or combines a fact with a
+wording, or people with things and places, in a way that `kept_back` keeps from training.
 """
 
 import re
@@ -80,7 +80,7 @@ def _is_story(question: Question, reply: str) -> bool:
 
 
 def commonest_guess(questions: Iterable[Question]) -> dict[str, float]:
-    """The share that someone gets right who always gives the commonest answer of the kind: by scored kind, and "overall"."""
+    """The share right of someone who always gives the commonest answer of the kind: by scored kind, and "overall"."""
     by_kind: dict[str, list[Question]] = {}
     for question in questions:
         if question.scored:

@@ -1,9 +1,11 @@
 """The kinds of conversation: how each is made, how often it is trained, and whether it is scored.
 
-A maker is a function of (dice, difficulty, exam) that returns an `Exchange`: what the user says and the one right reply.
-`exam` is None for training; for the held-out questions it is an `Exam`, and the maker then uses a wording that is never
-trained, or a combination that is kept back from training. To tune: the weights and scores are in `KINDS` at the foot, what
-`difficulty` means is in `n_events` and `n_words` below.
+A maker is a function of (dice, difficulty, exam) that returns an `Exchange`: what the user says and the one right
+reply. `exam` is None for training; for the held-out questions it is an `Exam`, and the maker then uses a wording that
+is never trained, or a combination that is kept back from training.
+
+To tune: weights, sizes of the exam and scores are in `KINDS` at the foot; what `difficulty` means is in `n_events` and
+`n_words` below.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from groundup.text.records import Message
 from groundup.text.stories import passages, talk, tasks
 from groundup.text.stories.dice import Dice, capital, kept_back
 from groundup.text.stories.topics import TOPICS, Topic
-from groundup.text.stories.world import PEOPLE, PLACES, THINGS, Person, Place, Thing
+from groundup.text.stories.world import BEASTS, PEOPLE, PLACES, SPOTS, THINGS, Person, Place, Thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,16 @@ class Exchange:
 
 
 def n_events(dice: Dice, difficulty: float, exam: Exam | None) -> int:
-    """Sentences of a passage: one at difficulty 0, four to six at difficulty 1, two to four in an exam."""
+    """Events of a passage: one at difficulty 0, two to five at difficulty 1, two to four in an exam."""
     if exam:
         return dice.between(2, 4)
-    most = 1 + round(5 * difficulty)
-    return dice.between(max(1, most - 2), most)
+    most = 1 + round(4 * difficulty)
+    return dice.between(max(1, most - 3), most)
+
+
+def n_questions(dice: Dice, n_events: int, exam: Exam | None) -> int:
+    """Questions about one passage: in training several, fewer if it is long, so that more of the text is answers."""
+    return 1 if exam else dice.between(1, max(2, 6 - n_events))
 
 
 def n_words(dice: Dice, difficulty: float, exam: Exam | None) -> int:
@@ -142,28 +149,35 @@ LAYOUTS = ("{p} {q}", "{p}\n{q}", "Read this: {p} {q}", "{p} Question: {q}")
 
 def passage(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
     told = passages.passage(dice, n_events(dice, difficulty, exam), exam=exam is not None)
-    question, reply = passages.question(dice, told, new_wording=exam is not None and exam.new_wording)
-    return _one_turn(dice.pick(LAYOUTS).format(p=told.text, q=question), reply)
+    is_new = exam is not None and exam.new_wording
+    n = n_questions(dice, len(told.events), exam)
+    return _ask_about(dice, told, passages.several(dice, told, n, new_wording=is_new))
 
 
 def dialogue(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
-    """Several questions about one passage, and sometimes a greeting before and thanks after them."""
+    """Questions that lean on the ones before, and sometimes a greeting before and thanks after them."""
     told = passages.passage(dice, max(2, n_events(dice, difficulty, exam)), exam=exam is not None)
-    messages: list[Message] = []
+    made = _ask_about(dice, told, passages.questions(dice, told, dice.between(2, 3)), ("", "", "And now: ", "Next: "))
     if dice.chance(0.3):
-        intent = talk.INTENTS[0]
-        messages += [Message("user", dice.pick(intent.trained)), Message("assistant", intent.reply)]
-    question, reply = passages.question(dice, told)
-    messages.append(Message("user", dice.pick(LAYOUTS).format(p=told.text, q=question)))
-    for _ in range(dice.between(1, 3)):
-        messages.append(Message("assistant", reply))
-        question, reply = passages.question(dice, told)
-        messages.append(Message("user", dice.pick(("", "", "And now: ", "Next question: ")) + question))
+        intent = talk.INTENTS["greeting"]
+        greeting = (Message("user", dice.pick(intent.trained)), Message("assistant", intent.reply))
+        made = Exchange(greeting + made.messages, made.reply)
     if dice.chance(0.3):
-        intent = next(intent for intent in talk.INTENTS if intent.name == "thanks")
-        messages.append(Message("assistant", reply))
-        messages.append(Message("user", dice.pick(intent.trained)))
-        reply = intent.reply
+        intent = talk.INTENTS["thanks"]
+        thanks = (Message("assistant", made.reply), Message("user", dice.pick(intent.trained)))
+        made = Exchange(made.messages + thanks, intent.reply)
+    return made
+
+
+def _ask_about(
+    dice: Dice, told: passages.Passage, turns: list[tuple[str, str]], openings: tuple[str, ...] = ("",)
+) -> Exchange:
+    """The passage with the first question, then the others turn by turn; a question is asked only once."""
+    (question, reply), *more = dict(turns).items()
+    messages = [Message("user", dice.pick(LAYOUTS).format(p=told.text, q=question))]
+    for question, next_reply in more:
+        messages += [Message("assistant", reply), Message("user", dice.pick(openings) + question)]
+        reply = next_reply
     return Exchange(tuple(messages), reply)
 
 
@@ -179,6 +193,8 @@ def repeat(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
 
 # Small talk.
 
+INTENTS = tuple(talk.INTENTS.values())
+
 
 def small_talk(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
     is_new = exam is not None and exam.new_wording
@@ -188,7 +204,7 @@ def small_talk(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
             if is_new or kept_back("unknowable", one, wording) == (exam is not None):
                 return _one_turn(wording.format(x=one), talk.UNKNOWABLE_REPLY)
         elif exam is None or is_new:
-            intent = dice.pick(talk.INTENTS)
+            intent = dice.pick(INTENTS)
             return _one_turn(dice.pick(intent.new if is_new else intent.trained), intent.reply)
 
 
@@ -202,24 +218,43 @@ def _cast(dice: Dice, exam: Exam | None) -> tuple[Person, Person, Place]:
             return a, b, place
 
 
-SHORT_STORY = (
+# Shapes of short stories: each is a list of sentences, each of those a choice of forms.
+BEGINNINGS = (
+    "One day {A} and {B} [went|walked|ran] {P.to}.", "{A} met {B} {P.at}.", "{A} and {B} were {P.at}.",
+    "It was a [sunny|warm|cold|windy] day, and {A} and {B} were {P.at}.", "{A} and {B} were playing {P.at}.",
+)  # fmt: skip
+ENDINGS = (
+    "In the end they were [happy|good friends].", "{A} was [happy|glad] and thanked {B}.",
+    "In the evening they went home together.", "They laughed and went home.", "It was a good day for {A} and {B}.",
+)  # fmt: skip
+SHORT_STORIES = (
     (
-        "One day {A} and {B} [went|walked|ran] {P.to}.", "{A} met {B} {P.at}.", "{A} and {B} were {P.at}.",
-        "It was a [sunny|warm|cold|windy] day, and {A} and {B} were {P.at}.",
+        BEGINNINGS,
+        ("{A} had {T.a}.", "There {A} found {T.a}.", "{A} showed {B} {T.a}."),
+        (
+            '"[What a nice|Look at the] {T}!" said {B}.', '"May I have the {T}?" asked {B}.',
+            "{B} [liked|loved] the {T} too.",
+        ),
+        (
+            "So {A} gave the {T} to {B}.", "They played with the {T} all day.",
+            "Then the {T} fell into the water, and {B} got it back.",
+            "But the {T} was broken, and {B} helped to mend it.",
+        ),
+        ENDINGS,
     ),
-    ("{A} had {T.a}.", "There {A.he} found {T.a}.", "{A} looked for {A.his} {T}.", "{A} showed {B} {T.a}."),
     (
-        '"[What a nice|Look at the] {T}!" said {B}.', '"May I have the {T}?" asked {B}.',
-        "{B} wanted to see the {T}.", "{B} [liked|loved] the {T} too.",
+        BEGINNINGS,
+        ("{A} could not find the {T}.", "But {A} had lost the {T}.", '"Where is my {T}?" asked {A}.'),
+        ("{A} was sad.", "{B} wanted to help.", "They looked everywhere."),
+        ("{B} found it {S.at}.", "It was {S.at}.", 'Then {B} looked {S.at}. "Here it is!" said {B}.'),
+        ENDINGS,
     ),
     (
-        "So {A} gave the {T} to {B}.", "They played with the {T} all day.",
-        "Then the {T} fell into the water, and {B} got it back.",
-        "But the {T} was broken, and {B} helped to mend it.",
-    ),
-    (
-        "In the end they were [happy|good friends].", "{A} was [happy|glad] and thanked {B}.",
-        "In the evening they went home together.", "They laughed and went home.",
+        BEGINNINGS,
+        ("Then it began to [rain|snow].", "It was getting dark.", "They heard a noise."),
+        ("{A} was afraid.", '"I am [cold|afraid]," said {A}.', "{A} wanted to go home."),
+        ("But {B} took {A} by the hand.", "{B} sang a song.", "But it was only {K}, and they laughed."),
+        ENDINGS,
     ),
 )  # fmt: skip
 STORY_WORDINGS = (
@@ -235,8 +270,8 @@ STORY_WORDINGS_NEW = (
 
 
 def _short_story(dice: Dice, a: Person, b: Person, place: Place) -> list[str]:
-    slots = {"A": a, "B": b, "P": place, "T": Thing(dice.pick(THINGS))}
-    return [capital(dice.fill(dice.pick(forms), slots)) for forms in SHORT_STORY]
+    slots = {"A": a, "B": b, "P": place, "T": Thing(dice.pick(THINGS)), "S": dice.pick(SPOTS), "K": dice.pick(BEASTS)}
+    return [capital(dice.fill(dice.pick(forms), slots)) for forms in dice.pick(SHORT_STORIES)]
 
 
 def story(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:

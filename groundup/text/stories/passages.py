@@ -28,6 +28,7 @@ UNTOLD = (
     ("Do you know where the {t} is?", "Please tell me where {b} went.", "Do you know who has the {t}?"),
 )
 UNTOLD_SHARE = 0.08
+SAME_RELATION = 0.6  # of the events of a passage are of one relation: only who and what tell them apart
 FILLERS = (
     "It was a [sunny|cold|warm|windy|grey] day.", "The sun was [shining|warm].", "It rained [all day|a little].",
     "The birds sang.",
@@ -71,7 +72,7 @@ def passage(dice: Dice, n_events: int, *, exam: bool = False) -> Passage:
     main = dice.pick(RELATIONS)
     events: list[Event] = []
     for i in range(n_events):
-        relation = main if i == 0 or dice.chance(0.4) else dice.pick(RELATIONS)
+        relation = main if i == 0 or dice.chance(SAME_RELATION) else dice.pick(RELATIONS)
         events.append(event(dice, unused, relation, exam=exam))
     sentences = [e.text(dice) for e in events]
     if n_events > 2 and dice.chance(0.3):
@@ -81,10 +82,35 @@ def passage(dice: Dice, n_events: int, *, exam: bool = False) -> Passage:
 
 def question(dice: Dice, told: Passage, *, new_wording: bool = False) -> tuple[str, str]:
     """(question, answer) about one event of the passage, or rarely about something that it does not tell."""
-    if dice.chance(UNTOLD_SHARE):
-        slots = {"t": told.unused.one(THINGS), "b": told.unused.person()}
-        return dice.pick(UNTOLD[new_wording]).format_map(slots), UNKNOWN
-    chosen = dice.pick(told.events)
-    asked = dice.pick(chosen.relation.asked)
-    wording = dice.pick(asked.new if new_wording else asked.trained)
-    return wording.format_map(chosen.slots), asked.answer.format_map(chosen.slots)
+    return several(dice, told, 1, new_wording=new_wording)[0]
+
+
+def several(dice: Dice, told: Passage, n: int, *, new_wording: bool = False) -> list[tuple[str, str]]:
+    """Up to n questions with different answers, each asking an event for something else."""
+    things = [(event, asked) for event in told.events for asked in event.relation.asked]
+    turns = []
+    for event, asked in dice.some(things, min(n, len(things))):
+        if dice.chance(UNTOLD_SHARE):
+            slots = {"t": told.unused.one(THINGS), "b": told.unused.person()}
+            turns.append((dice.pick(UNTOLD[new_wording]).format_map(slots), UNKNOWN))
+        else:
+            wording = dice.pick(asked.new if new_wording else asked.trained)
+            turns.append((wording.format_map(event.slots), asked.answer.format_map(event.slots)))
+    return turns
+
+
+def questions(dice: Dice, told: Passage, n: int) -> list[tuple[str, str]]:
+    """Up to n different questions in a row. One about somebody just named may say "she": "Where did she go?"."""
+    turns = dict([question(dice, told)])
+    for _ in range(n - 1):
+        said = " ".join(list(turns.items())[-1])
+        just_named = [event for event in told.events if format(event.slots["A"]) in said]
+        if not just_named or dice.chance(0.5):
+            turns.update([question(dice, told)])
+            continue
+        slots = just_named[0].slots
+        for asked in just_named[0].relation.asked:
+            with_pronoun = [w.replace("{A}", "{A.he}") for w in asked.trained if "did {A} " in w]
+            if with_pronoun:
+                turns.setdefault(dice.pick(with_pronoun).format_map(slots), asked.answer.format_map(slots))
+    return list(turns.items())[:n]

@@ -1,7 +1,7 @@
 """The kinds of event that passages are made of: how each is told, and what can be asked about it.
 
-A wording in `new` is never trained. The question repeats the words of the passage that lead to the answer, and the answer
-quotes it.
+A wording in `new` is never trained. The question repeats the words of the passage that lead to the answer, and the
+answer quotes the passage.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ def _intent(name: str, reply: str, trained: str, new: str) -> Intent:
     return Intent(name, reply, tuple(trained.split("/")), tuple(new.split("/")))
 
 
-INTENTS = (
+_INTENTS = (
     _intent(
         "greeting", "Hello! How can I help you?",
         "Hello!/Hi!/Hello there!/Good morning!/Hi there!/Good evening!/Hello, my friend!/Hey!/"
@@ -126,6 +126,7 @@ INTENTS = (
         "Are you tired today?/Do you ever sleep?/Do you dream at night?/Are you awake at night?",
     ),
 )  # fmt: skip
+INTENTS = {intent.name: intent for intent in _INTENTS}
 
 # Nobody told the model these, so the only right reply is that it does not know.
 UNKNOWABLE_REPLY = "I do not know."

@@ -1,7 +1,7 @@
 """Tasks of repeating and rewriting: say it again, say it twice, the first or last word, another name, the past tense.
 
-`make` of a task returns the slots of its wordings and the one right reply. With `held_out` the words are combinations that
-`kept_back` keeps from training.
+`make` of a task returns the slots of its wordings and the one right reply. With `held_out` the words are combinations
+that `kept_back` keeps from training.
 """
 
 from collections.abc import Callable

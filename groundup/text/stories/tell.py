@@ -21,11 +21,12 @@ Item = TypeVar("Item")
 
 # Shares of the themes; within one, every plot is as likely as the others.
 THEMES = (
-    (finding.PLOTS, 0.18),
-    (helping.PLOTS, 0.18),
-    (trying.PLOTS, 0.18),
+    (finding.PLOTS, 0.16),
+    (helping.PLOTS, 0.16),
+    (trying.PLOTS, 0.16),
     (fables.PLOTS, 0.10),
-    (days.PLOTS, 0.36),
+    (days.PLOTS, 0.30),
+    (days.PASSAGES, 0.12),
 )
 # Stories that may follow on one another with the same people.
 EPISODES = finding.PLOTS + helping.PLOTS[:6] + trying.PLOTS[:3]

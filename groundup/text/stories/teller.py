@@ -1,8 +1,13 @@
 """Tells one story: keeps who takes part, who was spoken of last, and what can be asked afterwards.
 
-A plot is a function that calls `say` with several forms of the same sentence, one of which is used. Slots of the forms:
-`{A}` is the name and `{a}` the name or, when it is clear who is meant, the pronoun; likewise B and C. `{T}`, `{U}` are
-things, `{P}`, `{Q}` places, `{S}` a spot where things lie, `{F}` food, `{K}`, `{L}` beasts, `{G}`, `{M}` grown-ups, `{R}` a relative.
+A plot is a function that calls `say` with several forms of the same sentence, one of which is used. In a form `{A}` is
+the name and `{a}` the name or, when it is clear who is meant, the pronoun; likewise for the others. The slots:
+
+    A B C   people, A the hero           T U   things          P Q   places
+    G M     grown-ups, by their work     F     food            S     a spot where things lie
+    K L     beasts                       R     a relative
+
+K and G take part in the plot; L and M only pass by.
 """
 
 import re

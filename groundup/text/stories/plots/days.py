@@ -6,6 +6,7 @@ from typing import Any
 from groundup.text.stories import passages
 from groundup.text.stories.dice import capital, with_article
 from groundup.text.stories.facts import COLOURS_OF, EATS, LEGS, SOUNDS, YOUNG
+from groundup.text.stories.kinds import is_known_sum
 from groundup.text.stories.plots import scenes
 from groundup.text.stories.teller import Teller
 from groundup.text.stories.world import (
@@ -119,8 +120,7 @@ def busy_day(t: Teller) -> None:
             "{A} had seen it all, and {B} asked about it.",
             "Do you remember it?",
         )
-    for _ in range(t.dice.between(2, 4)):
-        question, answer = passages.question(t.dice, told)
+    for question, answer in passages.several(t.dice, told, t.dice.between(2, 5)):
         if style < 0.5 or style >= 0.9:
             t.sentences.append(f"{question} {answer}")
         else:
@@ -212,9 +212,7 @@ def riddle(t: Teller) -> None:
     if animal in eats:
         hints.append(f"It likes to eat {eats[animal]}")
     if animal in young:
-        hints.append(
-            f"Its young one is called {young[animal] if young[animal][:2] in ('a ', 'an') else with_article(young[animal])}"
-        )
+        hints.append(f"Its young one is called {with_article(young[animal])}")
     if f"a {animal}" in colours:
         hints.append(f"It is {colours['a ' + animal]}")
     wrong = [x for x in sounds if x != animal]
@@ -318,7 +316,7 @@ def counting(t: Teller) -> None:
     )
     while True:
         x, y = t.dice.between(1, 9), t.dice.between(1, 9)
-        if scenes.is_known_sum(x, y):
+        if is_known_sum(x, y):
             break
     z = t.dice.between(1, x + y)
     t.slots |= {
@@ -459,7 +457,6 @@ def portrait(t: Teller) -> None:
 PLOTS = (
     lesson,
     facts_only,
-    busy_day,
     own_letter,
     diary,
     riddle,
@@ -470,3 +467,4 @@ PLOTS = (
     market,
     portrait,
 )
+PASSAGES = (busy_day,)

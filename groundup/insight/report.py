@@ -1,0 +1,400 @@
+"""`report.html`: everything a run folder knows on one page that opens anywhere, also without a network.
+
+A page is a list of sections; a section whose files are not there is empty and leaves no gap. It reads what training
+wrote and computes nothing that is not in the files. A demo folder is a page about its children (pretrain, sft) under
+the demo's own summary and questions.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from groundup import artifact
+from groundup.errors import ArtefactError, UsageError
+from groundup.insight import svg
+from groundup.insight.page import details, keys, page, tiles
+from groundup.train import curves, run_folder, tables
+from groundup.train.watch import duration, quantity
+
+STAGES = ("pretrain", "sft")
+RIGHT_SHOWN = 40  # right answers per kind; wrong ones are all shown
+TEXT_SHOWN = 3000  # characters of a sample
+SAMPLES_SHOWN = 24
+RULE_OF_THUMB = 20  # tokens per parameter, Hoffmann et al. 2022, arXiv:2203.15556
+
+
+def write(run_dir: Path | str) -> Path:
+    """Write `report.html` into the run folder and return its path.
+
+    Raises UsageError for a folder that holds no run, ArtefactError for damaged files.
+    """
+    run_dir = Path(run_dir)
+    check_run(run_dir)
+    path = run_dir / "report.html"
+    artifact.write_file(path, page(f"{run_dir.name} - groundup", render(run_dir)))
+    return path
+
+
+def check_run(run_dir: Path) -> None:
+    """Raise UsageError for a folder that holds no run."""
+    if not is_run(run_dir):
+        what = "there is no run in this folder" if run_dir.is_dir() else "there is no such run folder"
+        raise UsageError(what, where=str(run_dir), hint="groundup runs list shows them")
+
+
+def is_run(run_dir: Path) -> bool:
+    """Has a training or a demo written here?"""
+    return any((run_dir / name).is_file() for name in ("run.json", "metrics.jsonl", "demo.json"))
+
+
+def render(run_dir: Path) -> str:
+    """The body of the page, as HTML."""
+    demo = _json(run_dir / "demo.json")
+    children = [run_dir / stage for stage in STAGES if is_run(run_dir / stage)]
+    runs = children or [run_dir]
+    questions = list(tables.read(run_dir / "questions.jsonl"))
+    parts = [
+        _head(run_dir),
+        tiles(_numbers(demo, runs)),
+        _spoken(demo),
+        _questions(questions),
+        *(_training(path) for path in runs),
+        _times(demo.get("seconds_by_phase") or {}),
+        _origins([run_dir, *children]),
+        _foot(run_dir, runs[-1]),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+# --- top of the page ---
+
+
+def _head(run_dir: Path) -> str:
+    run = _json(run_dir / "run.json")
+    state = run_folder.read_state(run_dir) if run else ""
+    chip = f'<span class="state">{escape(state)}</span>' if state in ("interrupted", "stopped", "failed") else ""
+    machine = run.get("machine", {})
+    threads = f"{machine['n_threads']} threads" if machine.get("n_threads") else ""
+    started = str(run.get("started", ""))[:16].replace("T", " ")
+    said = [run.get("verb"), started, machine.get("gpu") or machine.get("cpu"), threads]
+    return f'<h1>{escape(run_dir.name)}{chip}</h1><p class="dim">{escape(" · ".join(filter(None, said)))}</p>'
+
+
+def _numbers(demo: Mapping[str, Any], runs: list[Path]) -> Iterator[tuple[str, str]]:
+    if demo.get("accuracy") is not None:
+        yield f"{demo['accuracy']:.1%}", f"of {demo.get('n_questions', 0):,} held-out questions right"
+    first = _Training(runs[0])
+    if first.best_bits_per_byte is not None:
+        yield f"{first.best_bits_per_byte:.3f}", "bits per byte on held-out text"
+    elif first.best_val_loss is not None:
+        yield f"{first.best_val_loss:.3f}", "validation loss (nats per token)"
+    if first.n_parameters:
+        yield quantity(first.n_parameters), "parameters"
+    if first.n_tokens:
+        yield quantity(first.n_tokens), "tokens trained on"
+    seconds = demo.get("seconds") or sum(_Training(path).seconds for path in runs)
+    if seconds:
+        yield duration(seconds), "from start to end" if demo else "of training"
+    if demo.get("peak_memory_mb"):
+        yield quantity(demo["peak_memory_mb"] * 1e6, "B"), "memory at most"
+
+
+def _spoken(demo: Mapping[str, Any]) -> str:
+    """A story and a dialogue to read."""
+    story, dialogue = demo.get("story"), demo.get("dialogue") or []
+    parts = []
+    if story:
+        parts.append(f"<h3>A text it wrote</h3><blockquote>{escape(_short(story))}</blockquote>")
+    if dialogue:
+        turns = "".join(
+            f'<div class="{_role(turn)}">{escape(_short(str(turn.get("content", ""))))}</div>' for turn in dialogue
+        )
+        parts.append(f'<h3>A dialogue</h3><div class="chat">{turns}</div>')
+    return "<h2>What it says</h2>" + "".join(parts) if parts else ""
+
+
+def _role(turn: Mapping[str, Any]) -> str:
+    return turn["role"] if turn.get("role") in ("user", "assistant", "system", "tool") else "assistant"
+
+
+# --- questions ---
+
+
+def _questions(rows: list[tables.Row]) -> str:
+    """Accuracy by kind as bars that open to the questions, after a few wrong answers of different kinds."""
+    if not rows:
+        return ""
+    scored = [row for row in rows if row.get("scored", True)]
+    kinds: dict[str, list[tables.Row]] = {}
+    for row in [*scored, *(row for row in rows if not row.get("scored", True))]:
+        kinds.setdefault(f"{row['kind']}{'' if row.get('scored', True) else ' (not scored)'}", []).append(row)
+    said = [f"{name}: {_share(part)}" for name, part in _wordings(scored) if part]
+    wrong: dict[str, tables.Row] = {}
+    for row in scored:
+        if not row["right"]:
+            wrong.setdefault(row["kind"], row)
+    examples = _question_table(list(wrong.values())[:6])
+    return (
+        "<h2>Questions it was never trained on</h2>"
+        f'<p class="note">{escape("; ".join(said))}. Open a kind to read its questions.</p>'
+        + "".join(_kind(name, part) for name, part in kinds.items())
+        + (f"<h3>Some wrong answers</h3>{examples}" if wrong else "")
+    )
+
+
+def _wordings(scored: list[tables.Row]) -> list[tuple[str, list[tables.Row]]]:
+    return [
+        ("Right in all", scored),
+        ("in wordings that were trained", [row for row in scored if not row.get("wording_is_new", False)]),
+        ("in wordings that were not", [row for row in scored if row.get("wording_is_new", False)]),
+    ]
+
+
+def _kind(name: str, rows: list[tables.Row]) -> str:
+    n_right = sum(bool(row["right"]) for row in rows)
+    share = n_right / len(rows)
+    counted = rows[0].get("scored", True)
+    color = "part" if not counted else "good" if share >= 0.9 else "weak"
+    summary = (
+        f'<span class="row"><span>{escape(name)}</span>{svg.bar(share, color)}'
+        f'<span>{share:.0%}</span><span class="dim">{n_right}/{len(rows)}</span></span>'
+    )
+    wrong, right = [row for row in rows if not row["right"]], [row for row in rows if row["right"]]
+    hidden = len(right) - RIGHT_SHOWN
+    more = f'<p class="note">and {hidden:,} more right answers, in questions.jsonl</p>' if hidden > 0 else ""
+    return details(summary, _question_table(wrong + right[:RIGHT_SHOWN]) + more)
+
+
+def _question_table(rows: list[tables.Row]) -> str:
+    lines = "".join(
+        f'<tr class="{_verdict(row)}"><td class="mark">{_verdict(row)}</td>'
+        f"<td>{escape(_short(str(row['question'])))}</td>"
+        f'<td class="answer" data-name="answer">{escape(_short(str(row["answer"])))}</td>'
+        f'<td data-name="expected">{escape(_short(str(row.get("expected") or "")))}</td></tr>'
+        for row in rows
+    )
+    head = "<tr><th></th><th>question</th><th>its answer</th><th>expected</th></tr>"
+    return f'<div class="scroll"><table class="questions">{head}{lines}</table></div>'
+
+
+def _verdict(row: tables.Row) -> str:
+    return "right" if row["right"] else "wrong"
+
+
+def _share(rows: list[tables.Row]) -> str:
+    return f"{sum(bool(row['right']) for row in rows) / len(rows):.1%} of {len(rows):,}"
+
+
+# --- a training ---
+
+
+class _Training:
+    """The numbers of one run folder that the page speaks of."""
+
+    def __init__(self, path: Path):
+        columns = ("train_loss", "val_loss", "val_bits_per_byte", "lr", "tokens", "seconds", "tokens_per_second")
+        self.path = path
+        self.run = _json(path / "run.json")
+        self.facts: dict[str, Any] = self.run.get("facts", {})
+        self.curves = curves.read(path / "metrics.jsonl", columns)
+        self.n_parameters: int = self.facts.get("n_parameters") or 0
+        self.n_tokens = int(self._last("tokens"))
+        self.seconds = self._last("seconds")
+        self.n_steps = max((int(curve.steps[-1]) for curve in self.curves.values()), default=0)
+        self.best_val_loss = self._best("val_loss")
+        self.best_bits_per_byte = self._best("val_bits_per_byte")
+
+    def _last(self, column: str) -> float:
+        return float(self.curves[column].values[-1]) if column in self.curves else 0.0
+
+    def _best(self, column: str) -> float | None:
+        return float(self.curves[column].values.min()) if column in self.curves else None
+
+
+def _training(path: Path) -> str:
+    training = _Training(path)
+    if not training.curves:
+        return ""
+    verb = training.run.get("verb", path.name)
+    title = {"pretrain": "Pretraining", "sft": "Instruction tuning"}.get(verb, verb)
+    pair = _lr_chart(training) + _throughput_chart(training)
+    return (
+        f'<h2>{escape(title)}</h2><p class="note">{escape(" ".join(_sentences(training)))}</p>'
+        + _loss_chart(training)
+        + (f'<div class="pair">{pair}</div>' if pair else "")
+        + _samples(list(tables.read(path / "samples.jsonl")))
+    )
+
+
+def _sentences(training: _Training) -> Iterator[str]:
+    """How long, on how much, and whether that is much for a model of this size."""
+    took = f" in {duration(training.seconds)}" if training.seconds else ""
+    yield f"{training.n_steps:,} steps{took}."
+    n_data = _tokens_in_data(training.facts)
+    if training.n_tokens and n_data:
+        yield (
+            f"It read {quantity(training.n_tokens)} tokens: the {quantity(n_data)} of its training data"
+            f" {training.n_tokens / n_data:.1f} times."
+        )
+    if training.n_tokens and training.n_parameters and training.run.get("verb") == "pretrain":
+        ratio = training.n_tokens / training.n_parameters
+        yield f"That is {ratio:.2g} tokens per parameter; for the best use of computing time take about {RULE_OF_THUMB}."
+        if ratio < RULE_OF_THUMB / 2:
+            yield "More steps on more text would make this model better, and a larger model with both better still."
+    if training.best_val_loss is not None:
+        bits = f" ({training.best_bits_per_byte:.3f} bits per byte)" if training.best_bits_per_byte is not None else ""
+        yield f"Best validation loss {training.best_val_loss:.3f}{bits}."
+
+
+def _tokens_in_data(facts: Mapping[str, Any]) -> int:
+    data = facts.get("data")
+    counts = data.get("train") if isinstance(data, Mapping) else None
+    return counts.get("tokens", 0) if isinstance(counts, Mapping) else 0
+
+
+def _loss_chart(training: _Training) -> str:
+    lines = []
+    if "train_loss" in training.curves:
+        raw = training.curves["train_loss"]
+        lines.append(svg.Line("train", "train", curves.thin(curves.smooth(raw), 600), behind=curves.thin(raw)))
+    if "val_loss" in training.curves:
+        held_out = training.curves["val_loss"]
+        lines.append(svg.Line("validation", "val", curves.thin(held_out, 600), has_dots=len(held_out) <= 40))
+    if not lines:
+        return ""
+    shown = [training.curves[column] for column in ("train_loss", "val_loss") if column in training.curves]
+    return svg.chart("Loss per token (nats)", lines, curves.loss_limits(shown), lambda value: f"{value:.3f}")
+
+
+def _lr_chart(training: _Training) -> str:
+    if "lr" not in training.curves:
+        return ""
+    lr = curves.thin(training.curves["lr"], 600)
+    limits = (0.0, float(lr.values.max()) * 1.1 or 1.0)
+    return svg.chart("Learning rate", [svg.Line("", "rate", lr)], limits, lambda value: f"{value:.1e}", n_ticks=3)
+
+
+def _throughput_chart(training: _Training) -> str:
+    if "tokens_per_second" not in training.curves:
+        return ""
+    raw = training.curves["tokens_per_second"]
+    line = svg.Line("", "train", curves.thin(curves.smooth(raw), 600), behind=curves.thin(raw, 600))
+    return svg.chart("Tokens per second", [line], (0.0, float(raw.values.max()) * 1.1 or 1.0), quantity, n_ticks=3)
+
+
+def _samples(rows: list[tables.Row]) -> str:
+    """What the same prompt gave as training went on: the first and the last in view, those between on a click."""
+    if not rows:
+        return ""
+    if len(rows) > SAMPLES_SHOWN:
+        rows = [rows[round(i * (len(rows) - 1) / (SAMPLES_SHOWN - 1))] for i in range(SAMPLES_SHOWN)]
+    shown = [
+        f'<p class="step">step {row["step"]:,}</p>'
+        f'<blockquote><span class="given">{escape(_short(str(row["prompt"])))}</span>'
+        f"{escape(_short(str(row['text'])))}</blockquote>"
+        for row in rows
+    ]
+    between = details(f"{len(shown) - 2} in between", "".join(shown[1:-1])) if len(shown) > 2 else ""
+    return "<h3>Samples over time</h3>" + shown[0] + between + (shown[-1] if len(shown) > 1 else "")
+
+
+# --- bottom of the page ---
+
+
+def _times(seconds_by_phase: Mapping[str, float]) -> str:
+    if not seconds_by_phase:
+        return ""
+    longest = max(seconds_by_phase.values()) or 1.0
+    rows = "".join(
+        f'<div class="row"><span>{escape(name)}</span>{svg.bar(seconds / longest, "part")}'
+        f"<span>{duration(seconds)}</span></div>"
+        for name, seconds in seconds_by_phase.items()
+    )
+    return f'<h2>Where the time went</h2><div class="times">{rows}</div>'
+
+
+def _origins(paths: Iterable[Path]) -> str:
+    """Configuration with where each value came from, data, versions and machine of every run of the page."""
+    parts = []
+    for path in paths:
+        run = _json(path / "run.json")
+        name = escape(path.name)
+        parts.append(
+            details(f"{name}: configuration", keys(_config_rows(path / "config.toml"), ("field", "value", "from")))
+        )
+        parts.append(details(f"{name}: data and seeds", keys(_flat(run.get("facts", {})))))
+        about = {
+            key: run[key]
+            for key in ("command", "started", "ended", "config_hash", "versions", "machine")
+            if run.get(key)
+        }
+        parts.append(details(f"{name}: versions and machine", keys(_flat(about))))
+    return "<h2>How it was made</h2>" + "".join(parts) if any(parts) else ""
+
+
+def _config_rows(config_toml: Path) -> Iterator[tuple[str, str, str]]:
+    """(field, value, origin) of every line."""
+    if not config_toml.is_file():
+        return
+    table = ""
+    for line in config_toml.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            table = line.strip("[] ") + "."
+        elif "=" in line and not line.startswith("#"):
+            setting, origin = _split_comment(line)
+            key, _, value = setting.partition("=")
+            yield table + key.strip(), value.strip(), origin
+
+
+def _split_comment(line: str) -> tuple[str, str]:
+    """(`key = value`, comment): the comment begins at the first # before which the line is whole.
+
+    >>> _split_comment('color = "#fff"  # flag --color')
+    ('color = "#fff"', 'flag --color')
+    """
+    for at, letter in enumerate(line):
+        if letter == "#":
+            try:
+                tomllib.loads(line[:at])
+            except tomllib.TOMLDecodeError:
+                continue
+            return line[:at].strip(), line[at + 1 :].strip()
+    return line.strip(), ""
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key} ")
+        elif value is not None:
+            yield prefix + key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _foot(run_dir: Path, last: Path) -> str:
+    run = _json(run_dir / "run.json") or _json(last / "run.json")
+    verb = "chat" if _json(last / "run.json").get("verb") == "sft" else "generate"
+    version = run.get("versions", {}).get("groundup", "")
+    talk = (
+        f"<p>Talk to it: <code>groundup {verb} {escape(str(last))}</code></p>"
+        if (last / "checkpoints").is_dir()
+        else ""
+    )
+    written = f"<p>Written by groundup {escape(version)}. The numbers are in metrics.csv beside this page.</p>"
+    return f"<footer>{talk}{written}</footer>"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    found = artifact.read_json(path)
+    if not isinstance(found, dict):
+        raise ArtefactError("not a JSON object", where=str(path))
+    return found
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TEXT_SHOWN else text[:TEXT_SHOWN] + " …"

@@ -1,0 +1,214 @@
+"""`groundup chat` through a pipe and at a terminal."""
+
+import io
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from groundup import cli
+from tests.inference import tiny
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    return str(tiny.save(tmp_path_factory.mktemp("models") / "tuned"))
+
+
+@pytest.fixture
+def talk(tuned, monkeypatch, capsys):
+    def say(*lines: str, flags: tuple[str, ...] = ("--temperature", "0"), model: str = tuned):
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(line + "\n" for line in lines)))
+        code = cli.main(["chat", model, *flags])
+        out, err = capsys.readouterr()
+        return code, out, " ".join(err.split())
+
+    return say
+
+
+def test_each_line_of_a_pipe_is_a_question_and_the_history_is_kept(talk):
+    code, out, err = talk("Say a", "", "And then?")
+    assert (code, out) == (0, "a\nb, of course.\n")
+    assert "tokens/s" in err
+    assert "first after" in err
+
+
+def test_tell_you_a_story_is_answered_by_the_model(talk):
+    assert talk("tell you a story")[1] == tiny.STORY_ANSWER + "\n"
+
+
+def test_characters_of_several_bytes_pass_both_ways(talk):
+    assert talk("Say 你好")[1] == "你好, 世界!\n"
+
+
+def test_json_is_one_object_for_each_answer(talk):
+    code, out, _ = talk("Say a", "/set max_new_tokens 1", "And then?", flags=("--json", "--temperature", "0"))
+    first, second = map(json.loads, out.splitlines())
+    assert code == 0
+    assert (first["prompt"], first["completion"], first["finish_reason"]) == ("Say a", "a", "stop")
+    assert (second["completion"], second["finish_reason"], second["n_tokens"]) == ("b", "length", 1)
+    assert second["settings"]["max_new_tokens"] == 1
+    assert first["seconds_to_first"] > 0
+
+
+def test_quiet_leaves_only_the_answers(talk):
+    assert talk("Say a", flags=("--quiet", "--temperature", "0")) == (0, "a\n", "")
+
+
+def test_reset_forgets(talk):
+    _, out, err = talk("Say a", "/reset", "/show", "Who are you?")
+    assert out == "a\nI am Tiny.\n"
+    assert "0 messages, 0 of 96 tokens" in err
+
+
+def test_settings_and_system_prompt_change_on_the_way(talk):
+    _, _, err = talk(
+        "/set temperature 0.7", "/set top-k 4", "/temperature 0.9", "/system Be kind.", "/show", "/system", "/show"
+    )
+    assert "temperature 0.9" in err
+    assert "top_k 4" in err
+    assert "system prompt: Be kind." in err
+    assert "system prompt: none" in err
+
+
+def test_retry_answers_the_last_question_again(talk):
+    _, out, err = talk("/retry", "Say a", "/retry", "And then?")
+    assert "Nothing has been asked yet" in err
+    assert out == "a\na\nb, of course.\n"
+
+
+def test_leaving_ends_with_0(talk):
+    for word in ("/quit", "/bye"):
+        assert talk("Say a", word, "Who are you?")[:2] == (0, "a\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/tempertaure 1", "Did you mean /temperature?"),
+        ("/set temperature -1", "temperature"),
+        ("/set tempo 1", "tempo"),
+        ("/set temperature", "/set temperature 0.7"),
+        ("/set temperature warm", "warm"),
+        ("word " * 300, "context"),
+    ],
+)
+def test_a_mistake_is_told_and_the_chat_goes_on(talk, line, message):
+    code, out, err = talk(line, "Say a")
+    assert (code, out) == (0, "a\n")
+    assert message in err
+
+
+def test_help_names_every_command(talk):
+    _, _, err = talk("/help")
+    for name in ("/system", "/set", "/temperature", "/retry", "/reset", "/show", "/help", "/quit"):
+        assert name in err
+
+
+def test_several_lines_are_one_question(talk):
+    _, out, _ = talk("Say \\", "a", '"""', "Say", 'a"""', flags=("--json", "--temperature", "0"))
+    assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["Say \na", "Say\na"]
+
+
+def test_the_oldest_turns_make_room(talk):
+    code, _, err = talk(*["Say a"] * 8, flags=("--temperature", "0", "--max-new-tokens", "8"))
+    assert code == 0
+    assert "context is full" in err
+
+
+def test_a_base_model_is_named_as_such(talk, tmp_path):
+    code, _, err = talk("Say a", model=str(tiny.save(tmp_path / "base", stage="pretrain")))
+    assert code == 0
+    assert "base model" in err
+    assert "groundup generate" in err
+
+
+def test_no_model_ends_with_2(capsys):
+    assert cli.main(["chat"]) == 2
+    assert "model" in capsys.readouterr().err
+
+
+class Terminal:
+    """A `groundup chat` at the other end of a pseudo-terminal."""
+
+    def __init__(self, *arguments: str):
+        self.at, other = pty.openpty()
+        command = [sys.executable, "-m", "groundup", "chat", *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "200"}
+        self.process = subprocess.Popen(
+            command, stdin=other, stdout=other, stderr=other, env=environment, start_new_session=True
+        )
+        os.close(other)
+        self.seen = ""
+
+    def wait_for(self, text: str, seconds: float = 60) -> str:
+        """What was shown up to and with `text`."""
+        end = time.monotonic() + seconds
+        while text not in self.seen:
+            assert time.monotonic() < end, f"{text!r} did not come; there was {self.seen!r}"
+            if select.select([self.at], [], [], 0.1)[0]:
+                self.seen += os.read(self.at, 4096).decode()
+        before, _, self.seen = self.seen.partition(text)
+        return before + text
+
+    def type(self, text: str) -> None:
+        os.write(self.at, text.encode())
+
+    def leave(self) -> int:
+        try:
+            return self.process.wait(timeout=60)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self.at)
+
+
+def test_at_a_terminal_ctrl_c_stops_an_answer_and_at_the_prompt_leaves(tuned):
+    terminal = Terminal(tuned, "--temperature", "0")
+    terminal.wait_for("> ")
+    terminal.type("Say a\n")
+    terminal.wait_for("tokens/s")
+    terminal.wait_for("> ")
+    time.sleep(0.3)  # the prompt is shown a moment before its input is waited for
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.leave() == 130
+
+
+def test_at_a_terminal_the_end_of_input_leaves_with_0(tuned):
+    terminal = Terminal(tuned)
+    terminal.wait_for("/help lists commands")
+    terminal.wait_for("> ")
+    terminal.type("\x04")
+    assert terminal.leave() == 0
+
+
+def test_ctrl_c_during_an_answer_keeps_what_was_said(tuned, monkeypatch, capsys):
+    from rich.console import Console
+
+    from groundup.commands import chat
+    from groundup.inference import language_model
+    from groundup.inference.settings import Settings
+
+    monkeypatch.setattr(chat, "is_interactive", lambda: True)
+    talk = chat.Talk(language_model.Chat(language_model.load(tuned), Settings(temperature=0.0)), Console(stderr=True))
+    hidden, calls = talk.chat.speaker.model.hidden, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return hidden(*arguments, **options)
+
+    monkeypatch.setattr(talk.chat.speaker.model, "hidden", interrupted)
+    talk.hear("tell you a story")
+    out, err = capsys.readouterr()
+    assert out.strip()
+    assert tiny.STORY_ANSWER.startswith(out.strip())
+    assert "stopped" in err
+    assert talk.chat.turns[-1].content == out.rstrip("\n")

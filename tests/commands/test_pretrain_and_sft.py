@@ -1,0 +1,134 @@
+"""The two trainings as a user calls them: raw text in, a checkpoint out that transformers opens, conversations on top."""
+
+import json
+
+import pytest
+import torch
+
+from groundup.cli import main
+from groundup.text import stories
+from groundup.weights import checkpoint
+
+TINY = ["--arch.n-layers", "1", "--arch.d-model", "32", "--arch.n-heads", "2", "--arch.n-kv-heads", "2", "--arch.d-ff", "64"]
+FAST = ["--batch-size", "8", "--precision", "fp32", "--quiet"]
+
+
+@pytest.fixture
+def text(tmp_path):
+    file = tmp_path / "text.txt"
+    file.write_text("\n\n".join(stories.story(0, index) for index in range(40)))
+    return str(file)
+
+
+def pretrain(capsys, text, run_dir, *more, model=("--model", "llama")):
+    code = main(
+        ["pretrain", text, *model, *TINY, *FAST, "--vocab-size", "300", "--context-length", "32", "--n-steps", "20",
+         "--run-dir", str(run_dir), "--json", *more]
+    )  # fmt: skip
+    out = capsys.readouterr()
+    return code, out
+
+
+def test_raw_text_to_a_model_that_transformers_opens(text, tmp_path, capsys):
+    code, out = pretrain(capsys, text, tmp_path / "run")
+    assert code == 0, out.err
+    result = json.loads(out.out)
+    assert result["n_steps"] == 20 and result["val_loss"] < 5.0
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    loaded = checkpoint.load(tmp_path / "run")
+    theirs = AutoModelForCausalLM.from_pretrained(result["checkpoint"])
+    ids = loaded.tokenizer.encode("The cat and").tolist()
+    assert AutoTokenizer.from_pretrained(result["checkpoint"]).encode("The cat and") == ids
+    ours = checkpoint.load(result["checkpoint"]).model
+    with torch.no_grad():
+        torch.testing.assert_close(ours(torch.tensor([ids])), theirs(torch.tensor([ids])).logits, atol=1e-5, rtol=0)
+
+    from groundup.inference import engine
+    from groundup.inference.settings import Settings
+
+    (made,) = engine.generate(ours, [ids], Settings(max_new_tokens=20, temperature=0.0))
+    expected = theirs.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0)
+    assert made.ids == expected[0, len(ids) :].tolist()
+    for name in ("config.toml", "run.json", "metrics.jsonl", "metrics.csv", "samples.jsonl", "report.html", "plots/loss.svg"):
+        assert (tmp_path / "run" / name).stat().st_size > 0
+
+
+def test_gpt2_by_size_from_a_raw_file(text, tmp_path, capsys):
+    code, out = pretrain(capsys, text, tmp_path / "run", "--dry-run", model=("--model", "gpt2", "--size", "124"))
+    assert code == 0
+    code, out = pretrain(capsys, text, tmp_path / "run", model=("--model", "gpt2", "--size", "124"))
+    assert code == 0, out.err
+    assert checkpoint.load(tmp_path / "run").contract["family"] == "gpt2"
+
+
+def test_another_configuration_in_the_folder_is_refused(text, tmp_path, capsys):
+    pretrain(capsys, text, tmp_path / "run")
+    code, out = pretrain(capsys, text, tmp_path / "run", "--lr", "0.5")
+    assert code == 2
+    assert "lr" in out.err and "hint:" in out.err
+
+
+def test_no_data_and_text_that_is_too_short(tmp_path, capsys):
+    assert main(["pretrain"]) == 2
+    short = tmp_path / "short.txt"
+    short.write_text("Too short.")
+    code, out = pretrain(capsys, str(short), tmp_path / "run")
+    assert code == 3, out.err
+    assert "error:" in out.err and "Traceback" not in out.err
+
+
+def test_a_vocabulary_below_the_bytes_is_refused(text, tmp_path, capsys):
+    code = main(["pretrain", text, "--vocab-size", "100", "--run-dir", str(tmp_path / "run"), "--quiet"])
+    assert code == 2 and "256" in capsys.readouterr().err
+
+
+@pytest.fixture
+def belle(tmp_path):
+    """Belle's form of ShareGPT: `human` and `assistant`."""
+    file = tmp_path / "belle.json"
+    rows = [
+        {"id": str(i), "conversations": [
+            {"from": "human", "value": f"{n} 加一"}, {"from": "assistant", "value": f"是 {n + 1}。"},
+        ]}
+        for i, n in enumerate(list(range(5)) * 12)
+    ]  # fmt: skip
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    return str(file)
+
+
+def test_belle_conversations_train_and_generation_stops_by_itself(text, belle, tmp_path, capsys):
+    assert pretrain(capsys, text, tmp_path / "base", "--arch.context-length", "128")[0] == 0
+    code = main(
+        ["sft", str(tmp_path / "base"), "--data", belle, "--run-dir", str(tmp_path / "chat"), "--n-steps", "60", *FAST,
+         "--context-length", "64", "--json", "--lr", "1e-2"]
+    )  # fmt: skip
+    out = capsys.readouterr()
+    assert code == 0, out.err
+    assert json.loads(out.out)["val_loss"] < 1.0
+
+    from groundup.api import Predictor
+
+    predictor = Predictor.load(str(tmp_path / "chat"))
+    assert predictor.tokenizer.chat_template
+    reply = predictor.generate([{"role": "user", "content": "3 加一"}], temperature=0.0, max_new_tokens=40)
+    assert reply.startswith("是") and len(reply) <= 8  # forty tokens would be far longer: it stopped by itself
+
+
+def test_conversations_without_anything_to_learn_are_an_error_with_counts(text, tmp_path, capsys):
+    pretrain(capsys, text, tmp_path / "base")
+    silent = tmp_path / "silent.jsonl"
+    silent.write_text(json.dumps({"messages": [{"role": "user", "content": "hello?"}]}) + "\n")
+    code = main(["sft", str(tmp_path / "base"), "--data", str(silent), "--run-dir", str(tmp_path / "x"), "--quiet"])
+    err = capsys.readouterr().err
+    assert code == 3 and "1" in err and "Traceback" not in err
+
+
+def test_evaluate_prints_loss_perplexity_and_bits_per_byte(text, tmp_path, capsys):
+    pretrain(capsys, text, tmp_path / "run")
+    assert main(["evaluate", str(tmp_path / "run"), "--data", text, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) >= {"loss", "perplexity", "bits_per_byte", "n_targets"}
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "run" / "data")]) == 0
+    assert "bits per byte" in capsys.readouterr().out

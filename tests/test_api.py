@@ -1,0 +1,85 @@
+"""The Python faces: the same text as the command line, and as each other."""
+
+import json
+
+import pytest
+
+import groundup
+from groundup import cli
+from groundup.errors import UsageError
+from tests.inference import tiny
+
+BEGINNING, REST = "Once there", tiny.STORY.removeprefix("Once there")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tiny.save(tmp_path_factory.mktemp("models") / "tuned")
+
+
+def test_generate_takes_a_loaded_model_a_prompt_and_max_tokens(path):
+    model = groundup.load(path)
+    assert groundup.generate(model, BEGINNING, max_tokens=100, temperature=0) == REST
+    assert groundup.generate(model, BEGINNING, max_new_tokens=1, temperature=0) == " was"
+    assert groundup.generate(model, BEGINNING, max_tokens=100, temperature=0, stop="dog") == " was a cat. It saw a "
+
+
+def test_generate_takes_a_bare_model_with_its_tokenizer():
+    assert groundup.generate(tiny.model(), BEGINNING, tokenizer=tiny.tokenizer(), temperature=0) == REST
+    with pytest.raises(UsageError, match="tokenizer"):
+        groundup.generate(tiny.model(), BEGINNING)
+
+
+def test_messages_are_answered_by_the_assistant(path):
+    model = groundup.load(path)
+    asked = [{"role": "user", "content": "Say a"}, {"role": "assistant", "content": "a"}]
+    asked += [{"role": "user", "content": "And then?"}]
+    assert groundup.generate(model, messages=asked, temperature=0) == "b, of course."
+    with pytest.raises(UsageError, match="both"):
+        groundup.generate(model, "Hello", messages=asked)
+
+
+def test_predictor_equals_the_command_line(path, capsys):
+    settings = {"temperature": 1.2, "top_k": 20, "min_p": 0.01, "seed": 5, "max_new_tokens": 12}
+    flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    assert cli.main(["generate", str(path), BEGINNING, *flags]) == 0
+    printed = capsys.readouterr().out
+    predictor = groundup.Predictor.load(path)
+    text = predictor.generate(BEGINNING, **settings)
+    assert text + "\n" == printed
+    assert "".join(predictor.stream(BEGINNING, **settings)) == text
+    assert groundup.generate(groundup.load(path), BEGINNING, **settings) == text
+
+    assert cli.main(["generate", str(path), BEGINNING, *flags, "--n", "2", "--json"]) == 0
+    printed_both = [json.loads(line)["completion"] for line in capsys.readouterr().out.splitlines()]
+    assert predictor.generate([BEGINNING, BEGINNING], **settings) == printed_both
+
+
+def test_predictor_takes_many_prompts(path):
+    predictor = groundup.Predictor.load(path)
+    prompts = [BEGINNING, "Once there was a cat. It", "Then"]
+    one_by_one = [predictor.generate(prompt, temperature=0) for prompt in prompts]
+    assert predictor.generate(prompts, temperature=0) == one_by_one
+    assert predictor.generate([]) == []
+    assert predictor.generate(messages=[{"role": "user", "content": "Who are you?"}], temperature=0) == "I am Tiny."
+
+
+def test_a_mistake_in_the_settings_is_named(path):
+    model = groundup.load(path)
+    with pytest.raises(UsageError) as caught:
+        groundup.generate(model, "a", temperatur=1)
+    assert "temperature" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="two names"):
+        groundup.generate(model, "a", max_tokens=3, max_new_tokens=4)
+
+
+def test_trainer_runs_the_stage_of_its_configuration(monkeypatch):
+    from groundup.commands import evaluate, pretrain
+
+    config = pretrain.Config()
+    monkeypatch.setattr(pretrain, "run", lambda given: {"given": given})
+    assert groundup.Trainer(config).fit() == {"given": config}
+    with pytest.raises(UsageError, match="not the configuration of a stage"):
+        groundup.Trainer(evaluate.Config())
+    with pytest.raises(UsageError):
+        groundup.Trainer({"lr": 1})
