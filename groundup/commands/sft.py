@@ -76,6 +76,7 @@ def run(config: Config) -> dict[str, Any]:
         shown.note(f"run folder: {run_dir}")
         loaded = checkpoint.load(config.model, kernels=config.train.kernels)
         model, tokenizer = loaded.model, loaded.tokenizer
+        tokenizer.chat_template = chat.find(config.template).jinja
         context_length = config.context_length or model.config.context_length
         data = conversations_for(config, tokenizer, context_length, run_dir, shown.note)
         rows = Packed(
@@ -90,7 +91,7 @@ def run(config: Config) -> dict[str, Any]:
         folder.remember(n_parameters=n_parameters, data=data.manifest["counts"], tokenizer=tokenizer.hash)
         outcome = loop.train(
             model, rows, losses.next_token, config.train,
-            run=folder, watch=shown, tokenizer=chat.with_template(tokenizer, config.template), evaluate=checkup,
+            run=folder, watch=shown, tokenizer=tokenizer, evaluate=checkup,
             facts={"stage": "sft", "template": config.template},
         )  # fmt: skip
         plots.draw_if_possible(run_dir)
@@ -115,7 +116,7 @@ def conversations_for(config: Config, tokenizer: Any, context_length: int, run_d
         path = run_dir / "data"
         if not (path / "manifest.json").exists():
             shards.prepare_conversations(
-                schemas.conversations(config.data, max_bad=config.max_bad),
+                schemas.conversations(config.data, max_bad=config.max_bad, notice=notice),
                 tokenizer, path, template=config.template, val_fraction=config.val_fraction,
                 context_length=context_length, seed=config.train.seed, notice=notice,
             )  # fmt: skip

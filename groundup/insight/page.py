@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from html import escape
 
+TEXT_SHOWN = 3000
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1f2328; --grey: #5f6773; --faint: #e6e8ec; --soft: #f6f7f9;
   --train: #2563a8; --val: #c9540f; --rate: #2f7d58; --bad: #b3261e; }
@@ -147,3 +148,9 @@ def keys(rows: Iterable[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
 def details(summary: str, body: str, is_open: bool = False) -> str:
     """A part that opens on a click. Both are HTML."""
     return f"<details{' open' if is_open else ''}><summary>{summary}</summary>{body}</details>" if body else ""
+
+
+def short(text: object) -> str:
+    """At most the first 3000 characters of a text."""
+    text = str(text)
+    return text if len(text) <= TEXT_SHOWN else text[:TEXT_SHOWN] + " …"

@@ -15,14 +15,12 @@ from typing import Any
 
 from groundup import artifact
 from groundup.errors import ArtefactError, UsageError
-from groundup.insight import svg
-from groundup.insight.page import details, keys, page, tiles
+from groundup.insight import answers, svg
+from groundup.insight.page import details, keys, page, short, tiles
 from groundup.train import curves, run_folder, tables
 from groundup.train.watch import duration, quantity
 
 STAGES = ("pretrain", "sft")
-RIGHT_SHOWN = 40  # right answers per kind; wrong ones are all shown
-TEXT_SHOWN = 3000  # characters of a sample
 SAMPLES_SHOWN = 24
 RULE_OF_THUMB = 20  # tokens per parameter, Hoffmann et al. 2022, arXiv:2203.15556
 
@@ -56,12 +54,11 @@ def render(run_dir: Path) -> str:
     demo = _json(run_dir / "demo.json")
     children = [run_dir / stage for stage in STAGES if is_run(run_dir / stage)]
     runs = children or [run_dir]
-    questions = list(tables.read(run_dir / "questions.jsonl"))
     parts = [
         _head(run_dir),
         tiles(_numbers(demo, runs)),
         _spoken(demo),
-        _questions(questions),
+        answers.render(list(tables.read(run_dir / "questions.jsonl"))),
         *(_training(path) for path in runs),
         _times(demo.get("seconds_by_phase") or {}),
         _origins([run_dir, *children]),
@@ -108,10 +105,10 @@ def _spoken(demo: Mapping[str, Any]) -> str:
     story, dialogue = demo.get("story"), demo.get("dialogue") or []
     parts = []
     if story:
-        parts.append(f"<h3>A text it wrote</h3><blockquote>{escape(_short(story))}</blockquote>")
+        parts.append(f"<h3>A text it wrote</h3><blockquote>{escape(short(story))}</blockquote>")
     if dialogue:
         turns = "".join(
-            f'<div class="{_role(turn)}">{escape(_short(str(turn.get("content", ""))))}</div>' for turn in dialogue
+            f'<div class="{_role(turn)}">{escape(short(str(turn.get("content", ""))))}</div>' for turn in dialogue
         )
         parts.append(f'<h3>A dialogue</h3><div class="chat">{turns}</div>')
     return "<h2>What it says</h2>" + "".join(parts) if parts else ""
@@ -119,74 +116,6 @@ def _spoken(demo: Mapping[str, Any]) -> str:
 
 def _role(turn: Mapping[str, Any]) -> str:
     return turn["role"] if turn.get("role") in ("user", "assistant", "system", "tool") else "assistant"
-
-
-# --- questions ---
-
-
-def _questions(rows: list[tables.Row]) -> str:
-    """Accuracy by kind as bars that open to the questions, after a few wrong answers of different kinds."""
-    if not rows:
-        return ""
-    scored = [row for row in rows if row.get("scored", True)]
-    kinds: dict[str, list[tables.Row]] = {}
-    for row in [*scored, *(row for row in rows if not row.get("scored", True))]:
-        kinds.setdefault(f"{row['kind']}{'' if row.get('scored', True) else ' (not scored)'}", []).append(row)
-    said = [f"{name}: {_share(part)}" for name, part in _wordings(scored) if part]
-    wrong: dict[str, tables.Row] = {}
-    for row in scored:
-        if not row["right"]:
-            wrong.setdefault(row["kind"], row)
-    examples = _question_table(list(wrong.values())[:6])
-    return (
-        "<h2>Questions it was never trained on</h2>"
-        f'<p class="note">{escape("; ".join(said))}. Open a kind to read its questions.</p>'
-        + "".join(_kind(name, part) for name, part in kinds.items())
-        + (f"<h3>Some wrong answers</h3>{examples}" if wrong else "")
-    )
-
-
-def _wordings(scored: list[tables.Row]) -> list[tuple[str, list[tables.Row]]]:
-    return [
-        ("Right in all", scored),
-        ("in wordings that were trained", [row for row in scored if not row.get("wording_is_new", False)]),
-        ("in wordings that were not", [row for row in scored if row.get("wording_is_new", False)]),
-    ]
-
-
-def _kind(name: str, rows: list[tables.Row]) -> str:
-    n_right = sum(bool(row["right"]) for row in rows)
-    share = n_right / len(rows)
-    counted = rows[0].get("scored", True)
-    color = "part" if not counted else "good" if share >= 0.9 else "weak"
-    summary = (
-        f'<span class="row"><span>{escape(name)}</span>{svg.bar(share, color)}'
-        f'<span>{share:.0%}</span><span class="dim">{n_right}/{len(rows)}</span></span>'
-    )
-    wrong, right = [row for row in rows if not row["right"]], [row for row in rows if row["right"]]
-    hidden = len(right) - RIGHT_SHOWN
-    more = f'<p class="note">and {hidden:,} more right answers, in questions.jsonl</p>' if hidden > 0 else ""
-    return details(summary, _question_table(wrong + right[:RIGHT_SHOWN]) + more)
-
-
-def _question_table(rows: list[tables.Row]) -> str:
-    lines = "".join(
-        f'<tr class="{_verdict(row)}"><td class="mark">{_verdict(row)}</td>'
-        f"<td>{escape(_short(str(row['question'])))}</td>"
-        f'<td class="answer" data-name="answer">{escape(_short(str(row["answer"])))}</td>'
-        f'<td data-name="expected">{escape(_short(str(row.get("expected") or "")))}</td></tr>'
-        for row in rows
-    )
-    head = "<tr><th></th><th>question</th><th>its answer</th><th>expected</th></tr>"
-    return f'<div class="scroll"><table class="questions">{head}{lines}</table></div>'
-
-
-def _verdict(row: tables.Row) -> str:
-    return "right" if row["right"] else "wrong"
-
-
-def _share(rows: list[tables.Row]) -> str:
-    return f"{sum(bool(row['right']) for row in rows) / len(rows):.1%} of {len(rows):,}"
 
 
 # --- a training ---
@@ -219,7 +148,7 @@ def _training(path: Path) -> str:
     training = _Training(path)
     if not training.curves:
         return ""
-    verb = training.run.get("verb", path.name)
+    verb = str(training.run.get("verb", path.name))
     title = {"pretrain": "Pretraining", "sft": "Instruction tuning"}.get(verb, verb)
     pair = _lr_chart(training) + _throughput_chart(training)
     return (
@@ -236,13 +165,12 @@ def _sentences(training: _Training) -> Iterator[str]:
     yield f"{training.n_steps:,} steps{took}."
     n_data = _tokens_in_data(training.facts)
     if training.n_tokens and n_data:
-        yield (
-            f"It read {quantity(training.n_tokens)} tokens: the {quantity(n_data)} of its training data"
-            f" {training.n_tokens / n_data:.1f} times."
-        )
+        read = training.n_tokens / n_data
+        often = f"{read:.1f} times" if read >= 0.95 else f"{read:.0%} of"
+        yield f"It read {quantity(training.n_tokens)} tokens ({often} the {quantity(n_data)} in its training data)."
     if training.n_tokens and training.n_parameters and training.run.get("verb") == "pretrain":
         ratio = training.n_tokens / training.n_parameters
-        yield f"That is {ratio:.2g} tokens per parameter; for the best use of computing time take about {RULE_OF_THUMB}."
+        yield f"That is {ratio:.2g} tokens per parameter; the rule of thumb is {RULE_OF_THUMB}."
         if ratio < RULE_OF_THUMB / 2:
             yield "More steps on more text would make this model better, and a larger model with both better still."
     if training.best_val_loss is not None:
@@ -294,8 +222,8 @@ def _samples(rows: list[tables.Row]) -> str:
         rows = [rows[round(i * (len(rows) - 1) / (SAMPLES_SHOWN - 1))] for i in range(SAMPLES_SHOWN)]
     shown = [
         f'<p class="step">step {row["step"]:,}</p>'
-        f'<blockquote><span class="given">{escape(_short(str(row["prompt"])))}</span>'
-        f"{escape(_short(str(row['text'])))}</blockquote>"
+        f'<blockquote><span class="given">{escape(short(str(row["prompt"])))}</span>'
+        f"{escape(short(str(row['text'])))}</blockquote>"
         for row in rows
     ]
     between = details(f"{len(shown) - 2} in between", "".join(shown[1:-1])) if len(shown) > 2 else ""
@@ -378,11 +306,7 @@ def _foot(run_dir: Path, last: Path) -> str:
     run = _json(run_dir / "run.json") or _json(last / "run.json")
     verb = "chat" if _json(last / "run.json").get("verb") == "sft" else "generate"
     version = run.get("versions", {}).get("groundup", "")
-    talk = (
-        f"<p>Talk to it: <code>groundup {verb} {escape(str(last))}</code></p>"
-        if (last / "checkpoints").is_dir()
-        else ""
-    )
+    talk = f"<p>Try it: <code>groundup {verb} {escape(str(last))}</code></p>" if (last / "checkpoints").is_dir() else ""
     written = f"<p>Written by groundup {escape(version)}. The numbers are in metrics.csv beside this page.</p>"
     return f"<footer>{talk}{written}</footer>"
 
@@ -394,7 +318,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ArtefactError("not a JSON object", where=str(path))
     return found
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= TEXT_SHOWN else text[:TEXT_SHOWN] + " …"

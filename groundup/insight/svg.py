@@ -37,10 +37,11 @@ def chart(
     first = min(int(line.curve.steps[0]) for line in lines)
     last = max(first + 1, *(int(line.curve.steps[-1]) for line in lines))
     frame = _Frame(first, last, low, high)
+    digits = _digits(ticks(low, high, n_ticks))
     values = [tick for tick in ticks(low, high, n_ticks) if low <= tick <= high]
     steps = [int(tick) for tick in ticks(first, last, n_ticks) if first < tick <= last and tick == int(tick)]
     y_labels = "".join(
-        f'<text x="100%" y="{frame.y(v)}" dx="-8" dy="4" class="end">{escape(_tick(v))}</text>' for v in values
+        f'<text x="100%" y="{frame.y(v)}" dx="-8" dy="4" class="end">{_tick(v, digits)}</text>' for v in values
     )
     grid = "".join(
         f'<line x1="0" x2="100%" y1="{frame.y(value)}" y2="{frame.y(value)}" class="grid"/>' for value in values
@@ -166,7 +167,10 @@ def _anchor(step: int, first: int, last: int) -> str:
     return "end" if step > first + 0.97 * (last - first) else "middle"
 
 
-def _tick(value: float) -> str:
-    if abs(value) >= 10_000:
-        return f"{value / 1000:,.0f}k"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+def _digits(values: Sequence[float]) -> int:
+    """Decimals that tell neighbouring ticks apart."""
+    return max(0, -math.floor(math.log10(values[1] - values[0]) + 1e-9)) if len(values) > 1 else 2
+
+
+def _tick(value: float, digits: int) -> str:
+    return f"{value / 1000:,.0f}k" if abs(value) >= 10_000 else f"{value:,.{min(digits, 6)}f}"

@@ -193,7 +193,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What the run stands on. Threads and GPU are asked of torch where the program has loaded it; it is not loaded here."""
+    """What the run stands on. Threads and GPU are torch's, where the program has loaded it."""
     torch = sys.modules.get("torch")
     n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one line that redraws itself on a terminal, now and then a plain line elsewhere.
+"""What a person sees while a run works: one line that redraws itself on a terminal, else a plain line now and then.
 
     pretrain ━━━━━━━━╸━━━━━━━ 1,240/3,000  loss 2.314 ~2.351  ETA 1:32  val 1.213 bits/byte  41.2k tok/s  lr 6.0e-04
 
@@ -191,7 +191,7 @@ def quantity(number: float, unit: str = "") -> str:
     )
     if unit == "B":
         return f"{digits} {prefix}B"
-    return f"{digits}{prefix} {unit}".rstrip()
+    return f"{digits}{prefix} {unit.removesuffix('s') if number == 1 else unit}".rstrip()
 
 
 def _number(value: float | None) -> str:

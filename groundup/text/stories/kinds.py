@@ -42,6 +42,11 @@ def n_events(dice: Dice, difficulty: float, exam: Exam | None) -> int:
     return dice.between(max(1, most - 3), most)
 
 
+def variety(difficulty: float, exam: Exam | None) -> float:
+    """Of the forms in which a passage is told and asked: the plainest at difficulty 0, all of them from 0.6 on."""
+    return 1.0 if exam else min(1.0, difficulty / 0.6)
+
+
 def n_questions(dice: Dice, n_events: int, exam: Exam | None) -> int:
     """Questions about one passage: in training several, fewer if it is long, so that more of the text is answers."""
     return 1 if exam else dice.between(1, max(2, 6 - n_events))
@@ -147,8 +152,12 @@ def new_sum(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
 LAYOUTS = ("{p} {q}", "{p}\n{q}", "Read this: {p} {q}", "{p} Question: {q}")
 
 
+def _told(dice: Dice, n: int, difficulty: float, exam: Exam | None) -> passages.Passage:
+    return passages.passage(dice, n, variety=variety(difficulty, exam), exam=exam is not None)
+
+
 def passage(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
-    told = passages.passage(dice, n_events(dice, difficulty, exam), exam=exam is not None)
+    told = _told(dice, n_events(dice, difficulty, exam), difficulty, exam)
     is_new = exam is not None and exam.new_wording
     n = n_questions(dice, len(told.events), exam)
     return _ask_about(dice, told, passages.several(dice, told, n, new_wording=is_new))
@@ -156,7 +165,7 @@ def passage(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
 
 def dialogue(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
     """Questions that lean on the ones before, and sometimes a greeting before and thanks after them."""
-    told = passages.passage(dice, max(2, n_events(dice, difficulty, exam)), exam=exam is not None)
+    told = _told(dice, max(2, n_events(dice, difficulty, exam)), difficulty, exam)
     made = _ask_about(dice, told, passages.questions(dice, told, dice.between(2, 3)), ("", "", "And now: ", "Next: "))
     if dice.chance(0.3):
         intent = talk.INTENTS["greeting"]

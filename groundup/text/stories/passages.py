@@ -28,6 +28,7 @@ UNTOLD = (
     ("Do you know where the {t} is?", "Please tell me where {b} went.", "Do you know who has the {t}?"),
 )
 UNTOLD_SHARE = 0.08
+PLAIN_RELATIONS = 2  # that the plainest passages are made of
 SAME_RELATION = 0.6  # of the events of a passage are of one relation: only who and what tell them apart
 FILLERS = (
     "It was a [sunny|cold|warm|windy|grey] day.", "The sun was [shining|warm].", "It rained [all day|a little].",
@@ -45,8 +46,8 @@ class Event:
     def is_kept_back(self) -> bool:
         return kept_back(self.relation.name, *(format(self.slots[name]) for name in self.relation.key))
 
-    def text(self, dice: Dice) -> str:
-        return capital(dice.fill(dice.pick(self.relation.told), self.slots))
+    def text(self, dice: Dice, variety: float) -> str:
+        return capital(dice.fill(_pick(dice, self.relation.told, variety), self.slots))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Passage:
     text: str
     events: tuple[Event, ...]
     unused: Unused
+    variety: float
 
 
 def event(dice: Dice, unused: Unused, relation: Relation, *, exam: bool) -> Event:
@@ -66,18 +68,27 @@ def event(dice: Dice, unused: Unused, relation: Relation, *, exam: bool) -> Even
         unused.taken = taken
 
 
-def passage(dice: Dice, n_events: int, *, exam: bool = False) -> Passage:
-    """A passage of n events, often two or more of the same relation, so that an answer has to be looked up."""
+def passage(dice: Dice, n_events: int, *, variety: float = 1.0, exam: bool = False) -> Passage:
+    """A passage of n events, often two or more of the same relation, so that an answer has to be looked up.
+
+    `variety` 0 is a few relations, each told and asked in its plainest form; 1 is all of them in all forms.
+    """
+    relations = RELATIONS[: PLAIN_RELATIONS + round(variety * (len(RELATIONS) - PLAIN_RELATIONS))]
     unused = Unused(dice)
-    main = dice.pick(RELATIONS)
+    main = dice.pick(relations)
     events: list[Event] = []
     for i in range(n_events):
-        relation = main if i == 0 or dice.chance(SAME_RELATION) else dice.pick(RELATIONS)
+        relation = main if i == 0 or dice.chance(SAME_RELATION) else dice.pick(relations)
         events.append(event(dice, unused, relation, exam=exam))
-    sentences = [e.text(dice) for e in events]
+    sentences = [e.text(dice, variety) for e in events]
     if n_events > 2 and dice.chance(0.3):
         sentences.insert(dice.between(0, n_events), dice.fill(dice.pick(FILLERS), {}))
-    return Passage(" ".join(sentences), tuple(events), unused)
+    return Passage(" ".join(sentences), tuple(events), unused, variety)
+
+
+def _pick(dice: Dice, forms: tuple[str, ...], variety: float) -> str:
+    """The first form, which is the plainest, or with the probability `variety` any."""
+    return dice.pick(forms) if dice.chance(variety) else forms[0]
 
 
 def question(dice: Dice, told: Passage, *, new_wording: bool = False) -> tuple[str, str]:
@@ -90,11 +101,11 @@ def several(dice: Dice, told: Passage, n: int, *, new_wording: bool = False) -> 
     things = [(event, asked) for event in told.events for asked in event.relation.asked]
     turns = []
     for event, asked in dice.some(things, min(n, len(things))):
-        if dice.chance(UNTOLD_SHARE):
+        if dice.chance(UNTOLD_SHARE * told.variety):
             slots = {"t": told.unused.one(THINGS), "b": told.unused.person()}
             turns.append((dice.pick(UNTOLD[new_wording]).format_map(slots), UNKNOWN))
         else:
-            wording = dice.pick(asked.new if new_wording else asked.trained)
+            wording = dice.pick(asked.new) if new_wording else _pick(dice, asked.trained, told.variety)
             turns.append((wording.format_map(event.slots), asked.answer.format_map(event.slots)))
     return turns
 

@@ -139,6 +139,7 @@ def _feel(dice: Dice, unused: Unused) -> dict[str, Any]:
 
 WHEN = "[|||In the morning |After lunch |One day |In the evening ]"
 
+# The first are told most alike; training begins with them.
 RELATIONS = (
     Relation(
         "put", _put, ("A", "T", "P"),
@@ -177,98 +178,6 @@ RELATIONS = (
                 ),
                 ("Do you know what {A} {past}?", "Which thing is {P.at}?", "Can you tell me what is {P.at}?"),
                 "The {T}.",
-            ),
-        ),
-    ),
-    Relation(
-        "go", _go, ("A", "P"),
-        (
-            "{A} {past} {P.to}.", WHEN + "{A} {past} {P.to}.", "{A} took {A.his} bag and {past} {P.to}.",
-            "{A} was bored and {past} {P.to}.",
-        ),
-        (
-            Asked(
-                (
-                    "Where did {A} {base}?", "Where did {A} go?", "Tell me where {A} {past}.",
-                    "To which place did {A} {base}?",
-                ),
-                ("Do you know where {A} {past}?", "Please tell me where {A} went.", "Which place did {A} go to?"),
-                "To the {P}.",
-            ),
-            Asked(
-                ("Who {past} {P.to}?", "Tell me who {past} {P.to}.", "Who is {P.at}?", "Who went {P.to}?"),
-                ("Do you know who {past} {P.to}?", "Which person went {P.to}?", "Can you tell me who is {P.at}?"),
-                "{A}.",
-            ),
-        ),
-    ),
-    Relation(
-        "have", _have, ("A", "T", "colour"),
-        (
-            "{A} had {a_thing}.", "{A} got {a_thing}.", "{A} made {a_thing}.", WHEN + "{A} bought {a_thing}.",
-            "There was {a_thing}. It was for {A}.",
-        ),
-        (
-            Asked(
-                (
-                    "What colour is the {T}?", "What colour was {A}'s {T}?", "Which colour is the {T}?",
-                    "Tell me the colour of the {T}.",
-                    "What is the colour of the {T}?",
-                ),
-                (
-                    "Do you know what colour the {T} is?", "Please tell me the colour of {A}'s {T}.",
-                    "What colour did the {T} have?",
-                ),
-                "{Colour}.",
-            ),
-            Asked(
-                (
-                    "Who has the {T}?", "Who has the {colour} {T}?", "Tell me who has {a_thing}.",
-                    "Whose is the {colour} {T}?",
-                ),
-                (
-                    "Do you know who has the {T}?", "Which person has {a_thing}?",
-                    "Can you tell me who got the {colour} {T}?",
-                ),
-                "{A}.",
-            ),
-            Asked(
-                ("What does {A} have?", "What has {A} got?", "Tell me what {A} has.", "What is {A}'s new thing?"),
-                ("Do you know what {A} has?", "Which thing does {A} have?", "Can you tell me what {A} got?"),
-                "The {colour} {T}.",
-            ),
-        ),
-    ),
-    Relation(
-        "give", _give, ("A", "B", "T"),
-        (
-            "{A} {past} {B} the {T}.", "{A} {past} the {T} to {B}.", WHEN + "{A} {past} the {T} to {B}.",
-            "{A} took the {T} and {past} it to {B}.",
-        ),
-        (
-            Asked(
-                (
-                    "Who {past} {B} the {T}?", "Who {past} the {T} to {B}?", "Tell me who {past} the {T} to {B}.",
-                    "From whom is the {T}?",
-                ),
-                ("Do you know who {past} the {T} to {B}?", "Which person {past} {B} the {T}?"),
-                "{A}.",
-            ),
-            Asked(
-                (
-                    "What did {A} {base} {B}?", "What did {A} {base} to {B}?", "Tell me what {A} {past} to {B}.",
-                    "What did {B} get from {A}?",
-                ),
-                ("Do you know what {A} {past} to {B}?", "Which thing did {A} {base} {B}?"),
-                "The {T}.",
-            ),
-            Asked(
-                (
-                    "To whom did {A} {base} the {T}?", "Who got the {T}?", "Tell me who got the {T}.",
-                    "Who got the {T} from {A}?",
-                ),
-                ("Do you know who got the {T}?", "Which person got the {T} from {A}?"),
-                "{B}.",
             ),
         ),
     ),
@@ -332,6 +241,30 @@ RELATIONS = (
         ),
     ),
     Relation(
+        "animal", _animal, ("A", "T", "P"),
+        ("{A} {past} {T.a} {P.at}.", WHEN + "{A} {past} {T.a} {P.at}.", "{A} was {P.at} when {A.he} {past} {T.a}."),
+        (
+            Asked(
+                (
+                    "Which animal did {A} {base}?", "What did {A} {base}?", "What animal did {A} {base} {P.at}?",
+                    "Tell me which animal {A} {past}.",
+                ),
+                ("Do you know which animal {A} {past}?", "Can you tell me what {A} {past} {P.at}?"),
+                "The {T}.",
+            ),
+            Asked(
+                ("Where was the {T}?", "Where did {A} {base} the {T}?", "Tell me where {A} {past} {T.a}."),
+                ("Do you know where the {T} was?", "Please tell me where {A} {past} the {T}."),
+                "{At}.",
+            ),
+            Asked(
+                ("Who {past} the {T}?", "Who {past} {T.a} {P.at}?", "Tell me who {past} the {T}."),
+                ("Do you know who {past} the {T}?", "Which person {past} {T.a}?"),
+                "{A}.",
+            ),
+        ),
+    ),
+    Relation(
         "meet", _meet, ("A", "B", "P"),
         ("{A} {past} {B} {P.at}.", WHEN + "{A} {past} {B} {P.at}.", "{A} was {P.at}. There {A.he} {past} {B}."),
         (
@@ -356,26 +289,94 @@ RELATIONS = (
         ),
     ),
     Relation(
-        "animal", _animal, ("A", "T", "P"),
-        ("{A} {past} {T.a} {P.at}.", WHEN + "{A} {past} {T.a} {P.at}.", "{A} was {P.at} when {A.he} {past} {T.a}."),
+        "go", _go, ("A", "P"),
+        (
+            "{A} {past} {P.to}.", WHEN + "{A} {past} {P.to}.", "{A} took {A.his} bag and {past} {P.to}.",
+            "{A} was bored and {past} {P.to}.",
+        ),
         (
             Asked(
                 (
-                    "Which animal did {A} {base}?", "What did {A} {base}?", "What animal did {A} {base} {P.at}?",
-                    "Tell me which animal {A} {past}.",
+                    "Where did {A} {base}?", "Where did {A} go?", "Tell me where {A} {past}.",
+                    "To which place did {A} {base}?",
                 ),
-                ("Do you know which animal {A} {past}?", "Can you tell me what {A} {past} {P.at}?"),
+                ("Do you know where {A} {past}?", "Please tell me where {A} went.", "Which place did {A} go to?"),
+                "To the {P}.",
+            ),
+            Asked(
+                ("Who {past} {P.to}?", "Tell me who {past} {P.to}.", "Who is {P.at}?", "Who went {P.to}?"),
+                ("Do you know who {past} {P.to}?", "Which person went {P.to}?", "Can you tell me who is {P.at}?"),
+                "{A}.",
+            ),
+        ),
+    ),
+    Relation(
+        "give", _give, ("A", "B", "T"),
+        (
+            "{A} {past} {B} the {T}.", "{A} {past} the {T} to {B}.", WHEN + "{A} {past} the {T} to {B}.",
+            "{A} took the {T} and {past} it to {B}.",
+        ),
+        (
+            Asked(
+                (
+                    "Who {past} {B} the {T}?", "Who {past} the {T} to {B}?", "Tell me who {past} the {T} to {B}.",
+                    "From whom is the {T}?",
+                ),
+                ("Do you know who {past} the {T} to {B}?", "Which person {past} {B} the {T}?"),
+                "{A}.",
+            ),
+            Asked(
+                (
+                    "What did {A} {base} {B}?", "What did {A} {base} to {B}?", "Tell me what {A} {past} to {B}.",
+                    "What did {B} get from {A}?",
+                ),
+                ("Do you know what {A} {past} to {B}?", "Which thing did {A} {base} {B}?"),
                 "The {T}.",
             ),
             Asked(
-                ("Where was the {T}?", "Where did {A} {base} the {T}?", "Tell me where {A} {past} {T.a}."),
-                ("Do you know where the {T} was?", "Please tell me where {A} {past} the {T}."),
-                "{At}.",
+                (
+                    "To whom did {A} {base} the {T}?", "Who got the {T}?", "Tell me who got the {T}.",
+                    "Who got the {T} from {A}?",
+                ),
+                ("Do you know who got the {T}?", "Which person got the {T} from {A}?"),
+                "{B}.",
+            ),
+        ),
+    ),
+    Relation(
+        "have", _have, ("A", "T", "colour"),
+        (
+            "{A} had {a_thing}.", "{A} got {a_thing}.", "{A} made {a_thing}.", WHEN + "{A} bought {a_thing}.",
+            "There was {a_thing}. It was for {A}.",
+        ),
+        (
+            Asked(
+                (
+                    "What colour is the {T}?", "What colour was {A}'s {T}?", "Which colour is the {T}?",
+                    "Tell me the colour of the {T}.",
+                    "What is the colour of the {T}?",
+                ),
+                (
+                    "Do you know what colour the {T} is?", "Please tell me the colour of {A}'s {T}.",
+                    "What colour did the {T} have?",
+                ),
+                "{Colour}.",
             ),
             Asked(
-                ("Who {past} the {T}?", "Who {past} {T.a} {P.at}?", "Tell me who {past} the {T}."),
-                ("Do you know who {past} the {T}?", "Which person {past} {T.a}?"),
+                (
+                    "Who has the {T}?", "Who has the {colour} {T}?", "Tell me who has {a_thing}.",
+                    "Whose is the {colour} {T}?",
+                ),
+                (
+                    "Do you know who has the {T}?", "Which person has {a_thing}?",
+                    "Can you tell me who got the {colour} {T}?",
+                ),
                 "{A}.",
+            ),
+            Asked(
+                ("What does {A} have?", "What has {A} got?", "Tell me what {A} has.", "What is {A}'s new thing?"),
+                ("Do you know what {A} has?", "Which thing does {A} have?", "Can you tell me what {A} got?"),
+                "The {colour} {T}.",
             ),
         ),
     ),
