@@ -1,10 +1,10 @@
-"""Everything in one command: text, tokenizer, shards, pretraining, tuning, questions, report, and a model to chat with."""
+"""Everything in one command: text, tokenizer, shards, pretraining, tuning, questions, report, and then a chat."""
 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from groundup import config as configs
 from groundup.errors import UsageError
 
 PHASES = ("corpus", "tokenizer", "shards", "pretrain", "sft", "evaluate", "report")
-TUNING_SHARE = 0.6  # of the minutes, when there is a tuning phase
+TUNING_SHARE = 0.8  # of the minutes, when there is a tuning phase
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Config:
     """your own text: files or folders; by default simple English stories are generated"""
     sft: tuple[str, ...] = ()
     """your own conversations (JSON or JSONL); with your own text there is no tuning without them"""
-    minutes: float = 4.0
+    minutes: float = 4.6
     """wall-clock time of the two trainings together"""
-    size: str = "demo"
+    size: str = "micro"
     """preset of models/llama.py"""
     vocab_size: int = 2048
     """of the tokenizer"""
@@ -76,14 +76,17 @@ def run(config: Config) -> dict[str, Any]:
         with artifact.lock(run_dir):
             pass
         artifact.remove(run_dir)
-    with RunFolder.open(
-        run_dir,
-        verb="demo",
-        config_toml=configs.to_toml(config, configs.origins_of(config)),
-        config_hash=configs.config_hash(configs.replace(config, "one command", fresh=False)),
-        facts={"seed": config.seed},
-        resume=True,
-    ), PeakMemory() as memory:
+    with (
+        RunFolder.open(
+            run_dir,
+            verb="demo",
+            config_toml=configs.to_toml(config, configs.origins_of(config)),
+            config_hash=configs.config_hash(configs.replace(config, "one command", fresh=False)),
+            facts={"seed": config.seed},
+            resume=True,
+        ),
+        PeakMemory() as memory,
+    ):
         demo = Demo(config)
         for name, phase in demo.phases().items():
             demo.timed(name, phase, memory)
@@ -162,12 +165,17 @@ class Demo:
         share = 1 - TUNING_SHARE if self.has_tuning else 1.0
         pretrain.run(
             pretrain.Config(
-                data=str(self.run_dir / "data"), model="llama", size=self.config.size, context_length=128 if not self.config.data else 256,
-                arch={"context_length": 512},
-                run_dir=str(self.run_dir / "pretrain"), quiet=self.config.quiet,
-                train=TrainConfig(minutes=share * self.config.minutes, batch_size=32, seed=self.config.seed),
+                data=str(self.run_dir / "data"),
+                size=self.config.size,
+                arch={"n_heads": 4, "context_length": 512} if self.config.size == "micro" else {},
+                start="mimetic",
+                context_length=256 if self.config.data else 128,
+                prompt="" if self.config.data else "Once upon a time",
+                run_dir=str(self.run_dir / "pretrain"),
+                quiet=self.config.quiet,
+                train=TrainConfig(minutes=share * self.config.minutes, lr=6e-3, seed=self.config.seed),
             )
-        )  # fmt: skip
+        )
 
     def sft(self) -> None:
         """`groundup sft` on the conversations, in their order from easy to hard when they are the built-in ones."""
@@ -178,13 +186,18 @@ class Demo:
         files = self.config.sft or (str(self.run_dir / "corpus" / "conversations.jsonl"),)
         sft.run(
             sft.Config(
-                model=str(self.run_dir / "pretrain"), data=files, shuffle=is_own, val_fraction=0.1 if is_own else 0.02,
-                context_length=512 if is_own else 128, run_dir=str(self.run_dir / "sft"), quiet=self.config.quiet,
+                model=str(self.run_dir / "pretrain"),
+                data=files,
+                shuffle=is_own,
+                val_fraction=0.1 if is_own else 0.02,
+                context_length=0 if is_own else 128,
+                run_dir=str(self.run_dir / "sft"),
+                quiet=self.config.quiet,
                 train=TrainConfig(
-                    minutes=TUNING_SHARE * self.config.minutes, batch_size=32, lr=2e-3, matrix_lr=0.02, seed=self.config.seed
+                    minutes=TUNING_SHARE * self.config.minutes, batch_size=16, lr=4e-3, seed=self.config.seed
                 ),
             )
-        )  # fmt: skip
+        )
 
     def evaluate(self) -> None:
         """Held-out questions, answered greedily and scored strictly; a story and a dialogue to read."""
@@ -330,5 +343,3 @@ def write_lines(file: Path, rows: Iterable[dict[str, Any]], written: Callable[[i
     with file.open("wb") as out:
         for row in rows:
             written(out.write(orjson.dumps(row) + b"\n"))
-
-

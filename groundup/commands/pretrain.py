@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from groundup import config as configs
 from groundup.errors import ArtefactError, UsageError
@@ -22,6 +22,8 @@ class Config:
     """preset of that architecture, such as nano, 124 or 124M"""
     arch: dict[str, Any] = field(default_factory=dict)
     """single fields of the architecture on top of the preset: --arch.n-layers 4"""
+    start: Literal["normal", "mimetic"] = "normal"
+    """fresh weights: normal, or mimetic, which begins attention near the identity and suits small models"""
     init_from: str = ""
     """checkpoint or run to go on from with its own architecture and tokenizer (continued pretraining)"""
     tokenizer: str = ""
@@ -67,14 +69,17 @@ def run(config: Config) -> dict[str, Any]:
     phase = partial(watch.phase, quiet=config.quiet)
     if config.dry_run:
         return finish(config, {"run_dir": str(run_dir), "would": "train", "config": configs.to_dict(config)})
-    with run_folder.RunFolder.open(
-        run_dir,
-        verb="pretrain",
-        config_toml=configs.to_toml(config, configs.origins_of(config)),
-        config_hash=configs.config_hash(config),
-        facts={"seed": config.train.seed, "parent": config.init_from or None},
-        resume=True,
-    ) as folder, watch.Watch(folder, config.train.n_steps, quiet=config.quiet) as shown:
+    with (
+        run_folder.RunFolder.open(
+            run_dir,
+            verb="pretrain",
+            config_toml=configs.to_toml(config, configs.origins_of(config)),
+            config_hash=configs.config_hash(config),
+            facts={"seed": config.train.seed, "parent": config.init_from or None},
+            resume=True,
+        ) as folder,
+        watch.Watch(folder, config.train.n_steps, quiet=config.quiet) as shown,
+    ):
         shown.note(f"run folder: {run_dir}")
         tokenizer, data = materials(config, run_dir, phase, shown.note)
         model = build_model(config, tokenizer.vocab_size)
@@ -145,7 +150,9 @@ def build_model(config: Config, vocab_size: int) -> Any:
             )
         return model
     fields = {"context_length": config.context_length, **config.arch, "vocab_size": vocab_size}
-    return models.build(config.model, config.size, fields, seed=config.train.seed, kernels=config.train.kernels)
+    return models.build(
+        config.model, config.size, fields, seed=config.train.seed, kernels=config.train.kernels, start=config.start
+    )
 
 
 def finish(config: Config, outcome: dict[str, Any]) -> dict[str, Any]:

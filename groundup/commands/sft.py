@@ -65,14 +65,17 @@ def run(config: Config) -> dict[str, Any]:
         outcome: dict[str, Any] = {"run_dir": str(run_dir), "would": "train", "config": configs.to_dict(config)}
         print(orjson.dumps(outcome).decode())
         return outcome
-    with run_folder.RunFolder.open(
-        run_dir,
-        verb="sft",
-        config_toml=configs.to_toml(config, configs.origins_of(config)),
-        config_hash=configs.config_hash(config),
-        facts={"seed": config.train.seed, "parent": config.model},
-        resume=True,
-    ) as folder, watch.Watch(folder, config.train.n_steps, quiet=config.quiet) as shown:
+    with (
+        run_folder.RunFolder.open(
+            run_dir,
+            verb="sft",
+            config_toml=configs.to_toml(config, configs.origins_of(config)),
+            config_hash=configs.config_hash(config),
+            facts={"seed": config.train.seed, "parent": config.model},
+            resume=True,
+        ) as folder,
+        watch.Watch(folder, config.train.n_steps, quiet=config.quiet) as shown,
+    ):
         shown.note(f"run folder: {run_dir}")
         loaded = checkpoint.load(config.model, kernels=config.train.kernels)
         model, tokenizer = loaded.model, loaded.tokenizer

@@ -1,5 +1,6 @@
 """What a stage looks at while it trains: the loss on a fixed set of rows, and what the model writes after a prompt."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,11 +11,14 @@ from groundup.evaluate.loss import byte_lengths, held_out_loss
 from groundup.inference import engine
 from groundup.inference.settings import Settings
 from groundup.tokenizer.bpe import Tokenizer
+from groundup.train import plots
 from groundup.train.run_folder import RunFolder
+
+REDRAW_SECONDS = 30.0  # a drawing takes most of a second
 
 
 class Checkup:
-    """Called by the loop with (model, step): returns `val_loss` and `val_bits_per_byte`, and records the samples.
+    """Called by the loop with (model, step): returns `val_loss` and `val_bits_per_byte`, records samples, draws plots.
 
     `prompts` are (text to show, ids to continue). The rows and the seed never change, so numbers of a run compare.
     """
@@ -32,6 +36,7 @@ class Checkup:
         self._run = run
         self._prompts = prompts
         self._lengths = byte_lengths(tokenizer)
+        self._drawn_at = time.monotonic()
         self._settings = Settings(max_new_tokens=max_new_tokens, temperature=0.7, seed=0, stop_ids=tokenizer.stop_ids)
 
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
@@ -41,6 +46,9 @@ class Checkup:
             ids = [prompt[-longest:].tolist() for _, prompt in self._prompts]
             for (shown, _), made in zip(self._prompts, engine.generate(model, ids, self._settings), strict=True):
                 self._run.sample(step, shown, self._tokenizer.decode(made.text_ids))
+        if time.monotonic() - self._drawn_at > REDRAW_SECONDS:
+            plots.draw_if_possible(self._run.path)
+            self._drawn_at = time.monotonic()
         if not self._rows:
             return {}
         result = held_out_loss(model, self._rows, self._lengths)

@@ -54,7 +54,7 @@ def linear_cross_entropy(
     weight: Float[Tensor, "vocab_size d_model"],
     targets: Int[Tensor, "..."],
     ignore: int = IGNORE,
-    chunk_size: int = 1024,
+    chunk_size: int = 512,
     kernels: Kernels = "fused",
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """cross_entropy(hidden @ weight.T, targets), without ever holding all logits.

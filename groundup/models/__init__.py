@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from groundup.layers.initialise import initialise
+from groundup.layers.initialise import initialise, mimic_trained_attention
 from groundup.layers.kernels import Kernels
 
 
@@ -47,14 +47,27 @@ def preset(family_name: str, size: str) -> Any:
 
 
 def build(
-    family_name: str, size: str, fields: Mapping[str, Any], *, seed: int | None = None, kernels: Kernels = "fused"
+    family_name: str,
+    size: str,
+    fields: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+    kernels: Kernels = "fused",
+    start: str = "normal",
 ) -> nn.Module:
     """A model of a named size with some fields changed, and fresh weights: always the same ones for a seed.
+
+    `start` "mimetic" begins attention near the identity (see `layers/initialise.py`): small models learn to look things
+    up much sooner.
 
     build("llama", "mini", {"vocab_size": 8000, "rope": {"theta": 500_000.0}}, seed=0)
     """
     model = family(family_name).Model(change(preset(family_name, size), fields), kernels)
     initialise(model, seed)
+    if start == "mimetic":
+        mimic_trained_attention(model, seed or 0)
+    elif start != "normal":
+        raise ValueError(f"start is {start!r}; valid values are normal, mimetic")
     return model
 
 

@@ -46,7 +46,9 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
     ):
         if lr < 0 or weight_decay < 0 or not 0 <= momentum < 1:
-            raise ValueError(f"Muon needs lr, weight_decay >= 0 and momentum in [0, 1): {lr}, {weight_decay}, {momentum}")
+            raise ValueError(
+                f"Muon needs lr, weight_decay >= 0 and momentum in [0, 1): {lr}, {weight_decay}, {momentum}"
+            )
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         for group in self.param_groups:
             for weight in group["params"]:

@@ -11,7 +11,9 @@ FEWEST_STEPS, MOST_STEPS = 3, 200
 N_EVALUATIONS = 11  # ten in the run, and one at step 0
 
 
-def steps_in(minutes: float, run: RunFolder, try_step: Callable[[], object], try_evaluation: Callable[[], object]) -> int:
+def steps_in(
+    minutes: float, run: RunFolder, try_step: Callable[[], object], try_evaluation: Callable[[], object]
+) -> int:
     """How many steps fit: by making some with `try_step` (the caller takes their effect back) and timing an evaluation.
 
     The answer is kept in the run folder, so that a run killed before its first checkpoint keeps its length.

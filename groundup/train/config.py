@@ -55,13 +55,24 @@ class TrainConfig:
         for name in ("batch_size", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: must be at least 1")
-        for name in ("n_steps", "minutes", "warmup_steps", "lr", "matrix_lr", "weight_decay", "grad_clip", "eval_every"):
+        for name in (
+            "n_steps",
+            "minutes",
+            "warmup_steps",
+            "lr",
+            "matrix_lr",
+            "weight_decay",
+            "grad_clip",
+            "eval_every",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} = {getattr(self, name)}: must not be negative")
         if self.n_steps == 0 and self.minutes == 0:
             raise ValueError("n_steps = 0 and minutes = 0: one of them must say how long to train")
         if self.batch_size % self.rows_per_micro_batch:
-            raise ValueError(f"batch_size = {self.batch_size}: not a multiple of {self.rows_per_micro_batch} micro-batch rows")
+            raise ValueError(
+                f"batch_size = {self.batch_size}: not a multiple of {self.rows_per_micro_batch} micro-batch rows"
+            )
 
     @property
     def rows_per_micro_batch(self) -> int:

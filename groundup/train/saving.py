@@ -1,4 +1,4 @@
-"""Checkpoints of a running training: written whole, found again, and the newest that is undamaged taken to go on from."""
+"""Checkpoints of a running training: written whole, found again; the newest that is undamaged is gone on from."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -47,6 +47,7 @@ def save(
     """Write a checkpoint, then say that it is the latest (and the best), and only then remove old ones."""
     step_dir = run.path / "checkpoints" / f"step-{progress.step:08d}"
     if not step_dir.exists():
+        run.sync()  # no power cut may lose rows of the metrics that the checkpoint counts as written
         saved = {name: value for name, value in asdict(progress).items() if name != "seconds"}
         saved["best_val_loss"] = progress.best_val_loss if math.isfinite(progress.best_val_loss) else None
         tensors = state.to_tensors(optimizers, model)

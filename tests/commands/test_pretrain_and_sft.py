@@ -1,4 +1,4 @@
-"""The two trainings as a user calls them: raw text in, a checkpoint out that transformers opens, conversations on top."""
+"""The two trainings as a user calls them: raw text in, a checkpoint out that transformers opens, then a chat model."""
 
 import json
 
@@ -9,7 +9,18 @@ from groundup.cli import main
 from groundup.text import stories
 from groundup.weights import checkpoint
 
-TINY = ["--arch.n-layers", "1", "--arch.d-model", "32", "--arch.n-heads", "2", "--arch.n-kv-heads", "2", "--arch.d-ff", "64"]
+TINY = [
+    "--arch.n-layers",
+    "1",
+    "--arch.d-model",
+    "32",
+    "--arch.n-heads",
+    "2",
+    "--arch.n-kv-heads",
+    "2",
+    "--arch.d-ff",
+    "64",
+]
 FAST = ["--batch-size", "8", "--precision", "fp32", "--quiet"]
 
 
@@ -49,18 +60,30 @@ def test_raw_text_to_a_model_that_transformers_opens(text, tmp_path, capsys):
     from groundup.inference.settings import Settings
 
     (made,) = engine.generate(ours, [ids], Settings(max_new_tokens=20, temperature=0.0))
-    expected = theirs.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0)
+    expected = theirs.generate(
+        torch.tensor([ids]), max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
     assert made.ids == expected[0, len(ids) :].tolist()
-    for name in ("config.toml", "run.json", "metrics.jsonl", "metrics.csv", "samples.jsonl", "report.html", "plots/loss.svg"):
+    for name in (
+        "config.toml",
+        "run.json",
+        "metrics.jsonl",
+        "metrics.csv",
+        "samples.jsonl",
+        "report.html",
+        "plots/loss.svg",
+    ):
         assert (tmp_path / "run" / name).stat().st_size > 0
 
 
 def test_gpt2_by_size_from_a_raw_file(text, tmp_path, capsys):
-    code, out = pretrain(capsys, text, tmp_path / "run", "--dry-run", model=("--model", "gpt2", "--size", "124"))
-    assert code == 0
-    code, out = pretrain(capsys, text, tmp_path / "run", model=("--model", "gpt2", "--size", "124"))
-    assert code == 0, out.err
-    assert checkpoint.load(tmp_path / "run").contract["family"] == "gpt2"
+    shape = ["--arch.n-layers", "1", "--arch.d-model", "32", "--arch.n-heads", "2", "--arch.d-ff", "64"]
+    code = main(
+        ["pretrain", "--data", text, "--model", "gpt2", "--size", "124", *shape, *FAST, "--vocab-size", "300",
+         "--context-length", "32", "--n-steps", "5", "--run-dir", str(tmp_path / "run")]
+    )  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    assert checkpoint.load(tmp_path / "run").contract.family == "gpt2"
 
 
 def test_another_configuration_in_the_folder_is_refused(text, tmp_path, capsys):

@@ -35,7 +35,11 @@ def test_a_run_shorter_than_its_warm_up_still_has_a_rate():
 def test_gradient_clip_equals_torch(max_norm):
     def parameters() -> list[torch.nn.Parameter]:
         torch.manual_seed(0)
-        made = [torch.nn.Parameter(torch.randn(4, 3)), torch.nn.Parameter(torch.randn(5)), torch.nn.Parameter(torch.randn(2))]
+        made = [
+            torch.nn.Parameter(torch.randn(4, 3)),
+            torch.nn.Parameter(torch.randn(5)),
+            torch.nn.Parameter(torch.randn(2)),
+        ]
         for p in made[:2]:
             p.grad = torch.randn_like(p)
         return made

@@ -25,7 +25,15 @@ def split() -> Split:
 
 
 def build(seed: int = 0, **fields: Any) -> torch.nn.Module:
-    shape = {"vocab_size": 32, "context_length": 16, "n_layers": 2, "d_model": 16, "n_heads": 2, "n_kv_heads": 2, "d_ff": 32}
+    shape = {
+        "vocab_size": 32,
+        "context_length": 16,
+        "n_layers": 2,
+        "d_model": 16,
+        "n_heads": 2,
+        "n_kv_heads": 2,
+        "d_ff": 32,
+    }
     return models.build("llama", "nano", {**shape, **fields}, seed=seed)
 
 

@@ -29,7 +29,15 @@ def train(run_dir: Path) -> None:
     rng = np.random.default_rng(0)
     documents = [(np.cumsum(rng.integers(1, 3, 30)) % 29 + 1).astype(np.uint16) for _ in range(40)]
     split = Split.of_documents(documents, eos_id=0)
-    shape = {"vocab_size": 32, "context_length": 16, "n_layers": 1, "d_model": 16, "n_heads": 2, "n_kv_heads": 2, "d_ff": 32}
+    shape = {
+        "vocab_size": 32,
+        "context_length": 16,
+        "n_layers": 1,
+        "d_model": 16,
+        "n_heads": 2,
+        "n_kv_heads": 2,
+        "d_ff": 32,
+    }
     config = TrainConfig(n_steps=N_STEPS, batch_size=8, precision="fp32", save_every=1, keep=2)
     with RunFolder.open(run_dir, verb="test", config_toml="", config_hash="", facts={}, resume=True) as folder:
         loop.train(

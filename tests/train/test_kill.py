@@ -15,7 +15,9 @@ from tests.train.test_loop import bytes_of
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the killer forks")
 def test_killed_at_random_instants_a_run_ends_with_the_same_bytes(tmp_path):
     killer = Path(__file__).parent / "killer.py"
-    done = subprocess.run([sys.executable, killer, tmp_path, "0"], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, killer, tmp_path, "0"], capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 3, "the run was too quick to be killed"
 

@@ -46,7 +46,9 @@ def test_the_loss_falls(train, optimizer):
 def test_accumulation_equals_the_big_batch_with_uneven_targets(n_rows):
     def gradients(micro_batch_size: int) -> list[torch.Tensor]:
         model = build()
-        config = TrainConfig(batch_size=8, micro_batch_size=micro_batch_size, precision="fp32", lr=0, matrix_lr=0, grad_clip=0)
+        config = TrainConfig(
+            batch_size=8, micro_batch_size=micro_batch_size, precision="fp32", lr=0, matrix_lr=0, grad_clip=0
+        )
         kept: list[torch.Tensor] = []
 
         class Keep(torch.optim.SGD):

@@ -35,11 +35,11 @@ class Exchange:
 
 
 def n_events(dice: Dice, difficulty: float, exam: Exam | None) -> int:
-    """Events of a passage: one at difficulty 0, two to five at difficulty 1, two to four in an exam."""
+    """Events of a passage: one or two at difficulty 0, one to four at difficulty 1, one to three in an exam."""
     if exam:
-        return dice.between(2, 4)
-    most = 1 + round(4 * difficulty)
-    return dice.between(max(1, most - 3), most)
+        return dice.between(1, 3)
+    most = 2 + round(2 * difficulty)
+    return dice.between(max(1, most - 2), most)
 
 
 def variety(difficulty: float, exam: Exam | None) -> float:
@@ -48,8 +48,8 @@ def variety(difficulty: float, exam: Exam | None) -> float:
 
 
 def n_questions(dice: Dice, n_events: int, exam: Exam | None) -> int:
-    """Questions about one passage: in training several, fewer if it is long, so that more of the text is answers."""
-    return 1 if exam else dice.between(1, max(2, 6 - n_events))
+    """Questions about one passage: in training several, so that more of what is read is answers to learn from."""
+    return 1 if exam else dice.between(1, 2 + n_events)
 
 
 def n_words(dice: Dice, difficulty: float, exam: Exam | None) -> int:
@@ -149,7 +149,7 @@ def new_sum(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
 
 # Passages.
 
-LAYOUTS = ("{p} {q}", "{p}\n{q}", "Read this: {p} {q}", "{p} Question: {q}")
+LAYOUTS = ("Read this: {p} {q}", "Read: {p}\n{q}", "Here is a story. {p} {q}", "Listen: {p} Question: {q}")
 
 
 def _told(dice: Dice, n: int, difficulty: float, exam: Exam | None) -> passages.Passage:
@@ -320,15 +320,15 @@ class Kind:
 
 
 KINDS = (
-    Kind("passage", passage, 0.36, 120, True),
+    Kind("passage", passage, 0.35, 120, True),
     Kind("repeat", repeat, 0.12, 60, True),
-    Kind("fact", fact, 0.12, 60, True),
+    Kind("fact", fact, 0.16, 60, True),
     Kind("opposite", opposite, 0.07, 40, True),
-    Kind("category", category, 0.07, 40, True),
+    Kind("category", category, 0.06, 40, True),
     Kind("sum", sums, 0.08, 40, True),
-    Kind("talk", small_talk, 0.06, 40, True),
+    Kind("talk", small_talk, 0.05, 40, True),
     Kind("story", story, 0.05, 40, True),
     Kind("continue", carry_on, 0.02, 10, False),
-    Kind("dialogue", dialogue, 0.05, 10, False),
+    Kind("dialogue", dialogue, 0.04, 10, False),
     Kind("new_sum", new_sum, 0.00, 20, False),
 )

@@ -19,17 +19,17 @@ UNKNOWN = "I do not know."
 UNTOLD = (
     (
         "Where is the {t}?",
-        "Who has the {t}?",
+        "Who gets the {t}?",
         "Where did {b} go?",
         "What did {b} find?",
         "Why was {b} sad?",
         "What colour is the {t}?",
     ),
-    ("Do you know where the {t} is?", "Please tell me where {b} went.", "Do you know who has the {t}?"),
+    ("Do you know where the {t} is?", "Please tell me where {b} went.", "Do you know who gets the {t}?"),
 )
-UNTOLD_SHARE = 0.08
-PLAIN_RELATIONS = 2  # that the plainest passages are made of
-SAME_RELATION = 0.6  # of the events of a passage are of one relation: only who and what tell them apart
+UNTOLD_SHARE = 0.03
+PLAIN_RELATIONS = 4  # that the plainest passages are made of
+SAME_RELATION = 0.15  # of the events of a passage are of its first relation: only who and what tell them apart
 FILLERS = (
     "It was a [sunny|cold|warm|windy|grey] day.", "The sun was [shining|warm].", "It rained [all day|a little].",
     "The birds sang.",
@@ -115,7 +115,7 @@ def questions(dice: Dice, told: Passage, n: int) -> list[tuple[str, str]]:
     turns = dict([question(dice, told)])
     for _ in range(n - 1):
         said = " ".join(list(turns.items())[-1])
-        just_named = [event for event in told.events if format(event.slots["A"]) in said]
+        just_named = [e for e in told.events if "A" in e.slots and format(e.slots["A"]) in said]
         if not just_named or dice.chance(0.5):
             turns.update([question(dice, told)])
             continue

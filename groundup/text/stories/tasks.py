@@ -1,14 +1,14 @@
 """Tasks of repeating and rewriting: say it again, say it twice, the first or last word, another name, the past tense.
 
 `make` of a task returns the slots of its wordings and the one right reply. With `held_out` the words are combinations
-that `kept_back` keeps from training.
+that `kept_back` keeps from training. A sentence to repeat begins a line, as the reply does: then it is the same tokens.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from groundup.text.stories import passages
-from groundup.text.stories.dice import Dice, capital, kept_back
+from groundup.text.stories.dice import Dice, kept_back
 from groundup.text.stories.relations import RELATIONS, Unused
 from groundup.text.stories.world import ANIMALS, FOODS, PEOPLE, PLACES, THINGS
 
@@ -36,30 +36,32 @@ def _twice(dice: Dice, n_words: int, held_out: bool) -> tuple[dict[str, str], st
     while True:
         word = dice.pick(THINGS + FOODS + ANIMALS)
         if kept_back("twice", word) == held_out:
-            return {"w": word}, f"{capital(word)}, {word}."
+            return {"w": word}, f"I say {word}, {word}."
 
 
 def _last(dice: Dice, n_words: int, held_out: bool) -> tuple[dict[str, str], str]:
     words = _words(dice, n_words, held_out)
-    return {"w": ", ".join(words)}, capital(words[-1]) + "."
+    return {"w": ", ".join(words)}, f"The last word is {words[-1]}."
 
 
 def _first(dice: Dice, n_words: int, held_out: bool) -> tuple[dict[str, str], str]:
     words = _words(dice, n_words, held_out)
-    return {"w": ", ".join(words)}, capital(words[0]) + "."
+    return {"w": ", ".join(words)}, f"The first word is {words[0]}."
 
 
 def _list(dice: Dice, n_words: int, held_out: bool) -> tuple[dict[str, str], str]:
     words = _words(dice, n_words, held_out)
-    return {"w": ", ".join(words)}, capital(" and ".join(words)) + "."
+    return {"w": ", ".join(words)}, f"They are {' and '.join(words)}."
 
 
 def _rename(dice: Dice, n_words: int, held_out: bool) -> tuple[dict[str, str], str]:
-    text, told = _sentence(dice, held_out, ("put", "go", "find", "eat"))
+    told = _sentence(dice, held_out, ("go", "find", "eat", "meet"))[1]
     other = told.slots["A"]
     while other is told.slots["A"]:
         other = dice.pick(PEOPLE)
-    reply = told.relation.told[0].format_map(told.slots | {"A": other})
+    text, reply = (
+        "Then " + told.relation.told[0].format_map(told.slots | {"A": one}) for one in (told.slots["A"], other)
+    )
     return {"s": text, "a": told.slots["A"].name, "b": other.name}, reply
 
 
@@ -90,10 +92,10 @@ TASKS = (
     Task(
         _say, 3,
         (
-            "Repeat: {s}", "Say this: {s}", "Repeat after me: {s}", "Say: {s}", "Write this again: {s}",
-            "Repeat this sentence: {s}",
+            "Repeat:\n{s}", "Say this:\n{s}", "Repeat after me:\n{s}", "Say:\n{s}", "Write this again:\n{s}",
+            "Repeat this sentence:\n{s}",
         ),
-        ("Please repeat: {s}", "Repeat what I say: {s}", "Say this sentence again: {s}"),
+        ("Please repeat:\n{s}", "Repeat what I say:\n{s}", "Say this sentence again:\n{s}"),
     ),
     Task(
         _twice, 1,
@@ -130,18 +132,18 @@ TASKS = (
     Task(
         _rename, 2,
         (
-            "Change {a} to {b}: {s}", "Write {b} and not {a}: {s}", "Put {b} in the place of {a}: {s}",
-            "Say it with {b}: {s}",
+            "Change {a} to {b}:\n{s}", "Write {b} and not {a}:\n{s}", "Put {b} in the place of {a}:\n{s}",
+            "Say it with {b}:\n{s}",
         ),
-        ("Please change {a} to {b}: {s}", "Say this with {b} and not {a}: {s}"),
+        ("Please change {a} to {b}:\n{s}", "Say this with {b} and not {a}:\n{s}"),
     ),
     Task(
         _past, 2,
         (
-            "Say it in the past: {s}", "Put this into the past: {s}", "Write this in the past: {s}",
-            "Tell it in the past: {s}",
+            "Say it in the past:\n{s}", "Put this into the past:\n{s}", "Write this in the past:\n{s}",
+            "Tell it in the past:\n{s}",
         ),
-        ("Please put it into the past: {s}", "Say this in the past: {s}", "Write it in the past: {s}"),
+        ("Please put it into the past:\n{s}", "Say this in the past:\n{s}", "Write it in the past:\n{s}"),
     ),
 )  # fmt: skip
 DRAW = tuple(task for task in TASKS for _ in range(task.weight))
