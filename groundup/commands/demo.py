@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from groundup import config as configs
 from groundup.errors import UsageError
 
 PHASES = ("corpus", "tokenizer", "shards", "pretrain", "sft", "evaluate", "report")
-TUNING_SHARE = 0.8  # of the minutes, when there is a tuning phase
+TUNING_SHARE = 0.86  # of the minutes, when there is a tuning phase
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Config:
     """your own text: files or folders; by default simple English stories are generated"""
     sft: tuple[str, ...] = ()
     """your own conversations (JSON or JSONL); with your own text there is no tuning without them"""
-    minutes: float = 4.6
+    minutes: float = 5.0
     """wall-clock time of the two trainings together"""
     size: str = "micro"
     """preset of models/llama.py"""
@@ -90,6 +91,7 @@ def run(config: Config) -> dict[str, Any]:
         demo = Demo(config)
         for name, phase in demo.phases().items():
             demo.timed(name, phase, memory)
+        demo.name_the_model()
     summary = demo.summary()
     if config.json:
         print(orjson.dumps(summary).decode())
@@ -167,7 +169,7 @@ class Demo:
             pretrain.Config(
                 data=str(self.run_dir / "data"),
                 size=self.config.size,
-                arch={"n_heads": 4, "context_length": 512} if self.config.size == "micro" else {},
+                arch={"context_length": 512, **({"n_heads": 4} if self.config.size == "micro" else {})},
                 start="mimetic",
                 context_length=256 if self.config.data else 128,
                 prompt="" if self.config.data else "Once upon a time",
@@ -205,7 +207,7 @@ class Demo:
         from groundup.text import stories
         from groundup.weights import checkpoint
 
-        found: dict[str, Any] = {"n_questions": 0, "accuracy": None, "accuracy_by_kind": {}, "dialogue": []}
+        found: dict[str, Any] = {"n_questions": 0, "accuracy": None, "accuracy_by_kind": {}}
         loaded = checkpoint.load(self.last_run())
         if self.has_questions:
             asked = stories.held_out(self.config.seed)
@@ -235,6 +237,7 @@ class Demo:
 
     def samples(self, loaded: Any) -> dict[str, Any]:
         """A story (by the last model), and a dialogue of three turns where there is a chat model."""
+        from groundup.evaluate import quality
         from groundup.inference import engine
         from groundup.inference.settings import Settings
         from groundup.text.records import Message
@@ -252,11 +255,21 @@ class Demo:
         story = start + answer(base, tokenizer.encode(start))
         dialogue: list[Message] = []
         if self.has_questions:
-            for said in ("Hello!", "Anna took the red ball to the barn. Where is the ball?", "Tell me a story."):
+            for said in (
+                "Hello!",
+                "Read this: Anna ran to the mill. The ball is red. What colour is the ball?",
+                "Thank you.",
+            ):
                 dialogue.append(Message("user", said))
                 ids = chat.render(dialogue, tokenizer, generation_prompt=True).ids
                 dialogue.append(Message("assistant", answer(loaded.model, ids)))
-        return {"story": story, "dialogue": [{"role": m.role, "content": m.content} for m in dialogue]}
+        words = quality.vocabulary(document.text for document in islice(self.documents(), 2000))
+        verdict = quality.floor(story, words)
+        return {
+            "story": story,
+            "story_faults": list(verdict.reasons),
+            "dialogue": [{"role": m.role, "content": m.content} for m in dialogue],
+        }
 
     def opening(self) -> Iterator[Any]:
         """The first few ids of a held-out document, for the model to go on from."""
@@ -267,6 +280,13 @@ class Demo:
     def last_run(self) -> Path:
         """The folder of the last training."""
         return self.run_dir / ("sft" if self.has_tuning else "pretrain")
+
+    def name_the_model(self) -> None:
+        """So that the demo's folder can be named wherever a model is asked for."""
+        from groundup.weights import checkpoint
+
+        model = checkpoint.resolve(self.last_run()).relative_to(self.run_dir)
+        artifact.write_file(self.run_dir / "best", f"{model.as_posix()}\n")
 
     def timed(self, name: str, phase: Callable[[], None], memory: Any) -> None:
         """Run a phase; what it took is added to what earlier, interrupted calls took."""
@@ -326,7 +346,7 @@ class Demo:
             self.say(f"\n{summary['story']}\n")
         self.say(f"report: {self.run_dir / 'report.html'}")
         verb = "chat" if self.has_tuning else "generate"
-        self.say(f"next:   groundup {verb} {self.last_run()}")
+        self.say(f"next:   groundup {verb} {self.run_dir}")
 
 
 def n_processes() -> int:

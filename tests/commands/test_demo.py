@@ -42,6 +42,9 @@ def test_all_phases_and_again_without_work(here, capsys):
     rows = [json.loads(line) for line in (here / "runs/demo/questions.jsonl").read_text().splitlines()]
     assert sum(row["scored"] for row in rows) == summary["n_questions"]
 
+    assert main(["generate", "runs/demo", "Once upon a time", "--max-new-tokens", "5", "--quiet"]) == 0
+    assert capsys.readouterr().out
+
     weights = (Path(summary["checkpoint"]) / "model.safetensors").read_bytes()
     code, again, err = demo(capsys, *SMALL)
     assert code == 0, err

@@ -130,8 +130,11 @@ def test_stories_ask_nothing_that_is_held_out(exam):
 
 def test_conversations_are_sound_and_of_every_kind(trained):
     by_kind = Counter(conversation.meta["kind"] for conversation in trained)
+    n_others = N_TRAINED - by_kind["recite"]
+    assert 0.05 < by_kind["recite"] / N_TRAINED < 0.15
     for kind in KINDS:
-        assert by_kind[kind.name] / N_TRAINED == pytest.approx(kind.weight, abs=0.01), kind.name
+        if kind.name != "recite":
+            assert by_kind[kind.name] / n_others == pytest.approx(kind.weight, abs=0.01), kind.name
     assert sum(kind.weight for kind in KINDS) == pytest.approx(1)
     for conversation in trained[::20]:
         conversation.check()

@@ -15,7 +15,19 @@ from groundup.text.records import Message
 from groundup.text.stories import passages, talk, tasks
 from groundup.text.stories.dice import Dice, capital, kept_back
 from groundup.text.stories.topics import TOPICS, Topic
-from groundup.text.stories.world import BEASTS, PEOPLE, PLACES, SPOTS, THINGS, Person, Place, Thing
+from groundup.text.stories.world import (
+    ANIMALS,
+    BEASTS,
+    COLOURS,
+    FOODS,
+    PEOPLE,
+    PLACES,
+    SPOTS,
+    THINGS,
+    Person,
+    Place,
+    Thing,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +47,8 @@ class Exchange:
 
 
 def n_events(dice: Dice, difficulty: float, exam: Exam | None) -> int:
-    """Events of a passage: one or two at difficulty 0, one to four at difficulty 1, one to three in an exam."""
-    if exam:
-        return dice.between(1, 3)
-    most = 2 + round(2 * difficulty)
-    return dice.between(max(1, most - 2), most)
+    """Events of a passage: one or two at difficulty 0, one to three from 0.25 on and in an exam."""
+    return dice.between(1, 2 if not exam and difficulty < 0.25 else 3)
 
 
 def variety(difficulty: float, exam: Exam | None) -> float:
@@ -200,6 +209,34 @@ def repeat(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
     return _one_turn(wording.format_map(slots), reply)
 
 
+# Go on with a list.
+
+RECITED = THINGS + FOODS + ANIMALS + COLOURS + tuple(person.name for person in PEOPLE)
+RECITE = ("Words: {w}. Go on after {x}.", "Here are some words: {w}. What follows after {x}?", "Read: {w}. Go on: {x}")
+RECITE_NEW = ("Words: {w}. Please go on after {x}.", "Here are some words: {w}. Do you know what follows after {x}?")
+
+
+def recite_share(difficulty: float) -> float:
+    """Of the conversations: most of the first, few of the later ones."""
+    return max(0.03, 0.7 * (1 - difficulty / 0.33))
+
+
+def recite(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
+    """A list of words, to be read on from one of them.
+
+    The plainest looking up there is, with many words to learn it from. What it teaches, finding the same word again and
+    saying what comes next, is what all questions about passages are built on; without it they are learned far later.
+    """
+    while True:
+        words = dice.some(RECITED, dice.between(5, 12))
+        if kept_back("recite", *words) == (exam is not None):
+            break
+    start = dice.between(0, len(words) - 3)
+    wording = dice.pick(RECITE_NEW if exam and exam.new_wording else RECITE)
+    text = wording.format(w=" ".join(words), x=words[start])
+    return _one_turn(text, f"Then {' '.join(words[start + 1 :])}.")
+
+
 # Small talk.
 
 INTENTS = tuple(talk.INTENTS.values())
@@ -283,8 +320,13 @@ def _short_story(dice: Dice, a: Person, b: Person, place: Place) -> list[str]:
     return [capital(dice.fill(dice.pick(forms), slots)) for forms in dice.pick(SHORT_STORIES)]
 
 
+ANY_STORY = ("Tell me a story.", "Tell you a story.", "Write a story.", "Please tell me a story.", "I want a story.")
+
+
 def story(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
     a, b, place = _cast(dice, exam)
+    if exam is None and dice.chance(0.2):
+        return Exchange(_user(dice.pick(ANY_STORY)), " ".join(_short_story(dice, a, b, place)))
     wording = dice.pick(STORY_WORDINGS_NEW if exam and exam.new_wording else STORY_WORDINGS)
     request = wording.format(a=a, b=b, p=place.at)
     return Exchange(_user(request), " ".join(_short_story(dice, a, b, place)), (a.name, b.name, place.name))
@@ -310,7 +352,7 @@ def carry_on(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`weight` is the share of training conversations, `n_exam` the number of held-out questions."""
+    """`weight` is the share of training conversations but `recite`, `n_exam` the number of held-out questions."""
 
     name: str
     make: Callable[[Dice, float, Exam | None], Exchange]
@@ -320,7 +362,7 @@ class Kind:
 
 
 KINDS = (
-    Kind("passage", passage, 0.35, 120, True),
+    Kind("passage", passage, 0.35, 60, True),
     Kind("repeat", repeat, 0.12, 60, True),
     Kind("fact", fact, 0.16, 60, True),
     Kind("opposite", opposite, 0.07, 40, True),
@@ -331,4 +373,5 @@ KINDS = (
     Kind("continue", carry_on, 0.02, 10, False),
     Kind("dialogue", dialogue, 0.04, 10, False),
     Kind("new_sum", new_sum, 0.00, 20, False),
+    Kind("recite", recite, 0.00, 10, False),  # beside the others: `recite_share`
 )

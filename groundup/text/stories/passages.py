@@ -17,17 +17,10 @@ UNKNOWN = "I do not know."
 
 # Questions about what a passage does not tell.
 UNTOLD = (
-    (
-        "Where is the {t}?",
-        "Who gets the {t}?",
-        "Where did {b} go?",
-        "What did {b} find?",
-        "Why was {b} sad?",
-        "What colour is the {t}?",
-    ),
-    ("Do you know where the {t} is?", "Please tell me where {b} went.", "Do you know who gets the {t}?"),
-)
-UNTOLD_SHARE = 0.03
+    "Where is the {t}?", "Who gets the {t}?", "Where did {b} go?", "What did {b} find?", "Why was {b} sad?",
+    "What colour is the {t}?",
+)  # fmt: skip
+UNTOLD_SHARE = 0.05  # in training; the exam's "I do not know" is small talk's
 PLAIN_RELATIONS = 4  # that the plainest passages are made of
 SAME_RELATION = 0.15  # of the events of a passage are of its first relation: only who and what tell them apart
 FILLERS = (
@@ -56,6 +49,7 @@ class Passage:
     events: tuple[Event, ...]
     unused: Unused
     variety: float
+    is_exam: bool = False
 
 
 def event(dice: Dice, unused: Unused, relation: Relation, *, exam: bool) -> Event:
@@ -83,7 +77,7 @@ def passage(dice: Dice, n_events: int, *, variety: float = 1.0, exam: bool = Fal
     sentences = [e.text(dice, variety) for e in events]
     if n_events > 2 and dice.chance(0.3):
         sentences.insert(dice.between(0, n_events), dice.fill(dice.pick(FILLERS), {}))
-    return Passage(" ".join(sentences), tuple(events), unused, variety)
+    return Passage(" ".join(sentences), tuple(events), unused, variety, exam)
 
 
 def _pick(dice: Dice, forms: tuple[str, ...], variety: float) -> str:
@@ -101,9 +95,9 @@ def several(dice: Dice, told: Passage, n: int, *, new_wording: bool = False) -> 
     things = [(event, asked) for event in told.events for asked in event.relation.asked]
     turns = []
     for event, asked in dice.some(things, min(n, len(things))):
-        if dice.chance(UNTOLD_SHARE * told.variety):
+        if not told.is_exam and dice.chance(UNTOLD_SHARE * told.variety):
             slots = {"t": told.unused.one(THINGS), "b": told.unused.person()}
-            turns.append((dice.pick(UNTOLD[new_wording]).format_map(slots), UNKNOWN))
+            turns.append((dice.pick(UNTOLD).format_map(slots), UNKNOWN))
         else:
             wording = dice.pick(asked.new) if new_wording else _pick(dice, asked.trained, told.variety)
             turns.append((wording.format_map(event.slots), asked.answer.format_map(event.slots)))

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from groundup.text.records import Conversation, Document, Message
 from groundup.text.stories.dice import Dice
-from groundup.text.stories.kinds import KINDS
+from groundup.text.stories.kinds import KINDS, recite_share
 from groundup.text.stories.plots import days, fables, finding, helping, scenes, trying
 from groundup.text.stories.teller import Teller
 
@@ -38,6 +38,7 @@ BYTES_WORTH_A_POOL = 3_000_000
 CONVERSATIONS_WORTH_A_POOL = 40_000
 
 _KIND_WEIGHTS = tuple((kind, kind.weight) for kind in KINDS)
+_RECITE = next(kind for kind in KINDS if kind.name == "recite")
 
 
 def story(seed: int, index: int) -> str:
@@ -60,7 +61,7 @@ def story(seed: int, index: int) -> str:
 def conversation(seed: int, index: int, difficulty: float = 1.0) -> Conversation:
     """One training conversation; `meta["kind"]` is its kind. `difficulty` from 0 to 1 is the length of passages."""
     dice = Dice(seed, "conversation", index)
-    kind = dice.weighted(_KIND_WEIGHTS)
+    kind = _RECITE if dice.chance(recite_share(difficulty)) else dice.weighted(_KIND_WEIGHTS)
     made = kind.make(dice, difficulty, None)
     return Conversation((*made.messages, Message("assistant", made.reply)), {"kind": kind.name})
 
