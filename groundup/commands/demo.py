@@ -25,7 +25,7 @@ class Config:
     """your own text: files or folders; by default simple English stories are generated"""
     sft: tuple[str, ...] = ()
     """your own conversations (JSON or JSONL); with your own text there is no tuning without them"""
-    minutes: float = 5.0
+    minutes: float = 5.3
     """wall-clock time of the two trainings together"""
     size: str = "micro"
     """preset of models/llama.py"""
@@ -33,7 +33,7 @@ class Config:
     """of the tokenizer"""
     corpus_mb: float = 20.0
     """megabytes of stories to generate"""
-    n_conversations: int = 120_000
+    n_conversations: int = 140_000
     """conversations to generate, from easy to hard"""
     skip: tuple[str, ...] = ()
     """phases to leave out: sft, evaluate, report"""

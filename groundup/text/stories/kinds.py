@@ -218,7 +218,7 @@ RECITE_NEW = ("Words: {w}. Please go on after {x}.", "Here are some words: {w}. 
 
 def recite_share(difficulty: float) -> float:
     """Of the conversations: most of the first, few of the later ones."""
-    return max(0.03, 0.7 * (1 - difficulty / 0.33))
+    return max(0.02, 0.7 * (1 - difficulty / 0.25))
 
 
 def recite(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
@@ -362,13 +362,13 @@ class Kind:
 
 
 KINDS = (
-    Kind("passage", passage, 0.35, 60, True),
+    Kind("passage", passage, 0.28, 60, True),
     Kind("repeat", repeat, 0.12, 60, True),
-    Kind("fact", fact, 0.16, 60, True),
-    Kind("opposite", opposite, 0.07, 40, True),
-    Kind("category", category, 0.06, 40, True),
+    Kind("fact", fact, 0.20, 60, True),
+    Kind("opposite", opposite, 0.09, 40, True),
+    Kind("category", category, 0.05, 40, True),
     Kind("sum", sums, 0.08, 40, True),
-    Kind("talk", small_talk, 0.05, 40, True),
+    Kind("talk", small_talk, 0.07, 40, True),
     Kind("story", story, 0.05, 40, True),
     Kind("continue", carry_on, 0.02, 10, False),
     Kind("dialogue", dialogue, 0.04, 10, False),
