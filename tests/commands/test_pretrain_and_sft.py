@@ -131,11 +131,12 @@ def test_belle_conversations_train_and_generation_stops_by_itself(text, belle, t
     assert code == 0, out.err
     assert json.loads(out.out)["val_loss"] < 1.0
 
-    from groundup.api import Predictor
+    import groundup
 
-    predictor = Predictor.load(str(tmp_path / "chat"))
-    assert predictor.tokenizer.chat_template
-    reply = predictor.generate([{"role": "user", "content": "3 加一"}], temperature=0.0, max_new_tokens=40)
+    model = groundup.load(str(tmp_path / "chat"))
+    assert model.tokenizer.chat_template
+    messages = [{"role": "user", "content": "3 加一"}]
+    reply = groundup.generate(model, messages=messages, temperature=0.0, max_new_tokens=40)
     assert reply.startswith("是") and len(reply) <= 8  # forty tokens would be far longer: it stopped by itself
 
 
