@@ -57,8 +57,11 @@ def variety(difficulty: float, exam: Exam | None) -> float:
 
 
 def n_questions(dice: Dice, n_events: int, exam: Exam | None) -> int:
-    """Questions about one passage: in training several, so that more of what is read is answers to learn from."""
-    return 1 if exam else dice.between(1, 2 + n_events)
+    """Questions about one passage: in training several, so that more of what is read is answers to learn from.
+
+    With their replies they stay within about 120 tokens: a conversation that is cut would ask about what it has lost.
+    """
+    return 1 if exam else dice.between(1, 3 if n_events < 3 else 2)
 
 
 def n_words(dice: Dice, difficulty: float, exam: Exam | None) -> int:
@@ -175,7 +178,7 @@ def passage(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
 def dialogue(dice: Dice, difficulty: float, exam: Exam | None) -> Exchange:
     """Questions that lean on the ones before, and sometimes a greeting before and thanks after them."""
     told = _told(dice, max(2, n_events(dice, difficulty, exam)), difficulty, exam)
-    made = _ask_about(dice, told, passages.questions(dice, told, dice.between(2, 3)), ("", "", "And now: ", "Next: "))
+    made = _ask_about(dice, told, passages.questions(dice, told, 2), ("", "", "And now: ", "Next: "))
     if dice.chance(0.3):
         intent = talk.INTENTS["greeting"]
         greeting = (Message("user", dice.pick(intent.trained)), Message("assistant", intent.reply))
