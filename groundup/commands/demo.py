@@ -25,7 +25,7 @@ class Config:
     """your own text: files or folders; by default simple English stories are generated"""
     sft: tuple[str, ...] = ()
     """your own conversations (JSON or JSONL); with your own text there is no tuning without them"""
-    minutes: float = 5.3
+    minutes: float = 4.6
     """wall-clock time of the two trainings together"""
     size: str = "micro"
     """preset of models/llama.py"""
@@ -196,7 +196,7 @@ class Demo:
                 run_dir=str(self.run_dir / "sft"),
                 quiet=self.config.quiet,
                 train=TrainConfig(
-                    minutes=TUNING_SHARE * self.config.minutes, batch_size=16, lr=4e-3, seed=self.config.seed
+                    minutes=TUNING_SHARE * self.config.minutes, batch_size=16, lr=3e-3, seed=self.config.seed
                 ),
             )
         )

@@ -365,14 +365,14 @@ class Kind:
 
 
 KINDS = (
-    Kind("passage", passage, 0.28, 60, True),
-    Kind("repeat", repeat, 0.12, 60, True),
-    Kind("fact", fact, 0.20, 60, True),
+    Kind("passage", passage, 0.27, 60, True),
+    Kind("repeat", repeat, 0.14, 60, True),
+    Kind("fact", fact, 0.19, 60, True),
     Kind("opposite", opposite, 0.09, 40, True),
     Kind("category", category, 0.05, 40, True),
     Kind("sum", sums, 0.08, 40, True),
-    Kind("talk", small_talk, 0.07, 40, True),
-    Kind("story", story, 0.05, 40, True),
+    Kind("talk", small_talk, 0.08, 40, True),
+    Kind("story", story, 0.04, 40, True),
     Kind("continue", carry_on, 0.02, 10, False),
     Kind("dialogue", dialogue, 0.04, 10, False),
     Kind("new_sum", new_sum, 0.00, 20, False),
