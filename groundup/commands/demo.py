@@ -14,7 +14,8 @@ from groundup import config as configs
 from groundup.errors import UsageError
 
 PHASES = ("corpus", "tokenizer", "shards", "pretrain", "sft", "evaluate", "report")
-TUNING_SHARE = 0.86  # of the minutes, when there is a tuning phase
+TUNING_SHARE = 0.86  # of the minutes: looking things up takes far longer to learn than the stories
+OWN_TUNING_SHARE = 0.35  # with one's own text, which deserves most of them
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class Demo:
         self.config = config
         self.run_dir = Path(config.run_dir)
         self.has_tuning = "sft" not in config.skip and bool(config.sft or not config.data)
+        self.tuning_share = (OWN_TUNING_SHARE if config.data else TUNING_SHARE) if self.has_tuning else 0.0
         self.has_questions = self.has_tuning and not config.data and not config.sft
         self._notes = self.run_dir / "demo.json"
 
@@ -164,7 +166,6 @@ class Demo:
         from groundup.commands import pretrain
         from groundup.train.config import TrainConfig
 
-        share = 1 - TUNING_SHARE if self.has_tuning else 1.0
         pretrain.run(
             pretrain.Config(
                 data=str(self.run_dir / "data"),
@@ -175,7 +176,9 @@ class Demo:
                 prompt="" if self.config.data else "Once upon a time",
                 run_dir=str(self.run_dir / "pretrain"),
                 quiet=self.config.quiet,
-                train=TrainConfig(minutes=share * self.config.minutes, lr=6e-3, seed=self.config.seed),
+                train=TrainConfig(
+                    minutes=(1 - self.tuning_share) * self.config.minutes, lr=6e-3, seed=self.config.seed
+                ),
             )
         )
 
@@ -196,7 +199,7 @@ class Demo:
                 run_dir=str(self.run_dir / "sft"),
                 quiet=self.config.quiet,
                 train=TrainConfig(
-                    minutes=TUNING_SHARE * self.config.minutes, batch_size=16, lr=3e-3, seed=self.config.seed
+                    minutes=self.tuning_share * self.config.minutes, batch_size=16, lr=3e-3, seed=self.config.seed
                 ),
             )
         )
