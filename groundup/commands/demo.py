@@ -251,7 +251,8 @@ class Demo:
         settings = Settings(max_new_tokens=160, temperature=0.6, seed=self.config.seed, stop_ids=tokenizer.stop_ids)
 
         def answer(model: Any, ids: Any) -> str:
-            return tokenizer.decode(engine.generate(model, [list(ids)], settings)[0].text_ids)
+            longest = model.config.context_length - settings.max_new_tokens  # a barely trained model talks on and on
+            return tokenizer.decode(engine.generate(model, [list(ids)[-longest:]], settings)[0].text_ids)
 
         base = checkpoint.load(self.run_dir / "pretrain").model
         start = "Once upon a time" if not self.config.data else tokenizer.decode(next(iter(self.opening())))
