@@ -68,7 +68,7 @@ def prepare(config: PrepareConfig) -> None:
     """Turn text, conversations or files of ids into token data."""
     from groundup.data import schemas, shards
     from groundup.text import sources
-    from groundup.tokenizer.bpe import Tokenizer
+    from groundup.tokenizer.protocol import Tokenizer
     from groundup.train.watch import phase
 
     out = Path(config.out)
@@ -163,7 +163,7 @@ Shown = list[list[tuple[str, bool]]]
 
 def _token_report(data: Any, n_shown: int) -> tuple[dict[str, Any], Shown]:
     from groundup.data import inspect as inspection
-    from groundup.tokenizer.bpe import Tokenizer
+    from groundup.tokenizer.protocol import Tokenizer
 
     tokenizer = Tokenizer.load(data.path / "tokenizer")
     split = data.split("train")

@@ -153,7 +153,7 @@ class Demo:
     def shards(self) -> None:
         """The text as ids on disk."""
         from groundup.data import from_text
-        from groundup.tokenizer.bpe import Tokenizer
+        from groundup.tokenizer.protocol import Tokenizer
 
         from_text.shards_for(
             self.documents, Tokenizer.load(self.run_dir / "tokenizer"), self.run_dir / "data", self.phase,

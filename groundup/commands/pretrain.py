@@ -109,7 +109,7 @@ def materials(config: Config, run_dir: Path, phase: Any, notice: Any) -> tuple[A
     from groundup.data import from_text
     from groundup.data.shards import TokenData
     from groundup.text import sources
-    from groundup.tokenizer.bpe import Tokenizer
+    from groundup.tokenizer.protocol import Tokenizer
     from groundup.weights import checkpoint
 
     path = Path(config.data)

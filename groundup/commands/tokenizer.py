@@ -16,7 +16,7 @@ import numpy as np
 from groundup import artifact
 from groundup.errors import DataError, UsageError
 from groundup.text import sources
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.tokenizer.train import DEFAULT_SPECIALS, check_vocab_size
 from groundup.tokenizer.train import train as train_tokenizer
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from groundup.tokenizer.bpe import Tokenizer
+    from groundup.tokenizer.protocol import Tokenizer
 
 PAUSES = (b"\n\n", b"\n", (b".", b"!", b"?", "。".encode(), "！".encode(), "？".encode()))
 """Ends of a token at which a text may be divided, the best first: blank line, line, sentence."""

@@ -19,7 +19,7 @@ from groundup.text.records import Conversation, Document, Message
 
 if TYPE_CHECKING:
     from groundup.data.token_files import Ids
-    from groundup.tokenizer.bpe import Tokenizer
+    from groundup.tokenizer.protocol import Tokenizer
 
 Record = TypeVar("Record")
 Task = TypeVar("Task")

@@ -11,7 +11,7 @@ from groundup.data.shards import TokenData
 from groundup.errors import ArtefactError
 from groundup.text.records import Document
 from groundup.tokenizer import train
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 
 # Merges learned from this much text differ little from those of all of it, and take seconds.
 TOKENIZER_BYTES = 10_000_000

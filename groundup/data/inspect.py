@@ -19,7 +19,7 @@ from groundup.data.token_files import Ids
 from groundup.text import sources
 
 if TYPE_CHECKING:
-    from groundup.tokenizer.bpe import Tokenizer
+    from groundup.tokenizer.protocol import Tokenizer
 
 STRETCH = 2**22
 REPEAT_LENGTH, OVERLAP_LENGTH = 32, 8

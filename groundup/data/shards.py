@@ -29,7 +29,7 @@ from groundup.text.files import Notice, ignore
 from groundup.text.records import Conversation, Document
 
 if TYPE_CHECKING:
-    from groundup.tokenizer.bpe import Tokenizer
+    from groundup.tokenizer.protocol import Tokenizer
 
 __all__ = ["Split", "TokenData", "prepare", "prepare_conversations", "prepare_ids", "read_ids", "write_ids"]
 

@@ -15,7 +15,7 @@ from groundup.data.encoding import Encoded, byte_lengths
 from groundup.data.shuffling import key_of, mix
 
 if TYPE_CHECKING:
-    from groundup.tokenizer.bpe import Tokenizer
+    from groundup.tokenizer.protocol import Tokenizer
 
 SPLITS = ("train", "val")
 FEW = 64

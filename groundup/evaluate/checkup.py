@@ -10,7 +10,7 @@ from groundup.data.batches import Batch
 from groundup.evaluate.loss import byte_lengths, held_out_loss
 from groundup.inference import engine
 from groundup.inference.settings import Settings
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.train import plots
 from groundup.train.run_folder import RunFolder
 

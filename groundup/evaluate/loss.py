@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from groundup.data.batches import IGNORE, Batch
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.train.losses import next_token
 
 

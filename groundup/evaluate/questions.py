@@ -8,7 +8,7 @@ from groundup.inference import engine
 from groundup.inference.settings import Settings
 from groundup.text.records import Message
 from groundup.tokenizer import chat
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 
 
 class Question(Protocol):

@@ -13,7 +13,7 @@ from groundup.inference.settings import Settings
 from groundup.inference.text_stream import TextStream
 from groundup.text.records import Message
 from groundup.tokenizer import chat
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.weights import checkpoint
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from groundup.errors import DataError, UsageError
 from groundup.text.records import ROLES, Message
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

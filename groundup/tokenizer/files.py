@@ -15,8 +15,9 @@ from typing import Any
 from groundup import artifact
 from groundup.errors import ArtefactError
 from groundup.tokenizer.alphabet import spell, unspell
-from groundup.tokenizer.bpe import END_OF_TEXT, PAD, Tokenizer
-from groundup.tokenizer.split import PATTERNS
+from groundup.tokenizer.bpe import BPE
+from groundup.tokenizer.protocol import END_OF_TEXT, PAD
+from groundup.tokenizer.split import PATTERNS, expression
 
 FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json")
 """In the order they are written: where the last one is, all are."""
@@ -25,7 +26,7 @@ FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_confi
 # --- writing ---
 
 
-def save(tokenizer: Tokenizer, folder: Path) -> None:
+def save(tokenizer: BPE, folder: Path) -> None:
     """Write the five FILES into `folder`, which is made if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     spelled = _spelled(tokenizer)
@@ -46,14 +47,14 @@ def _json(content: Any) -> str:
     return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
-def _spelled(tokenizer: Tokenizer) -> list[str]:
+def _spelled(tokenizer: BPE) -> list[str]:
     spelled = [spell(token) for token in tokenizer.token_bytes]
     for name, i in tokenizer.special_ids.items():
         spelled[i] = name
     return spelled
 
 
-def _tokenizer_json(tokenizer: Tokenizer, vocab: dict[str, int], merges: list[str]) -> dict[str, Any]:
+def _tokenizer_json(tokenizer: BPE, vocab: dict[str, int], merges: list[str]) -> dict[str, Any]:
     return {
         "version": "1.0",
         "truncation": None,
@@ -65,7 +66,7 @@ def _tokenizer_json(tokenizer: Tokenizer, vocab: dict[str, int], merges: list[st
             "pretokenizers": [
                 {
                     "type": "Split",
-                    "pattern": {"Regex": PATTERNS[tokenizer.pattern]},
+                    "pattern": {"Regex": expression(tokenizer.pattern)},
                     "behavior": "Isolated",
                     "invert": False,
                 },
@@ -89,7 +90,7 @@ def _tokenizer_json(tokenizer: Tokenizer, vocab: dict[str, int], merges: list[st
     }
 
 
-def _by_id(tokenizer: Tokenizer) -> list[tuple[int, str]]:
+def _by_id(tokenizer: BPE) -> list[tuple[int, str]]:
     return sorted((i, name) for name, i in tokenizer.special_ids.items())
 
 
@@ -108,7 +109,7 @@ def _byte_level() -> dict[str, Any]:
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 
 
-def _tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
+def _tokenizer_config(tokenizer: BPE) -> dict[str, Any]:
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "add_prefix_space": False,
@@ -121,7 +122,7 @@ def _tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
     return config
 
 
-def _special_tokens_map(tokenizer: Tokenizer) -> dict[str, Any]:
+def _special_tokens_map(tokenizer: BPE) -> dict[str, Any]:
     roles = {"eos_token": END_OF_TEXT, "pad_token": PAD}
     named: dict[str, Any] = {role: name for role, name in roles.items() if name in tokenizer.special_ids}
     others = [name for _, name in _by_id(tokenizer) if name not in named.values()]
@@ -131,7 +132,7 @@ def _special_tokens_map(tokenizer: Tokenizer) -> dict[str, Any]:
 # --- reading ---
 
 
-def load(path: Path) -> Tokenizer:
+def load(path: Path) -> BPE:
     """The tokenizer of a folder, or of a `tokenizer.json`, whose neighbour `tokenizer_config.json` may be absent.
 
     ArtefactError: no such file, a damaged one, or one that asks for what byte-level BPE as written here does not do.
@@ -152,7 +153,7 @@ def load(path: Path) -> Tokenizer:
     config_file = file.with_name("tokenizer_config.json")
     config = artifact.read_json(config_file) if config_file.is_file() else {}
     template = config.get("chat_template") if isinstance(config, dict) else None
-    return Tokenizer(tokens, merges, special_ids, pattern, template if isinstance(template, str) else None)
+    return BPE(tokens, merges, special_ids, pattern, template if isinstance(template, str) else None)
 
 
 def _refuse_unknown(content: dict[str, Any], where: str) -> None:

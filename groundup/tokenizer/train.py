@@ -18,8 +18,9 @@ import numpy as np
 
 from groundup.errors import DataError, UsageError
 from groundup.tokenizer.alphabet import BYTES_IN_ORDER
-from groundup.tokenizer.bpe import END_OF_TEXT, END_OF_TURN, PAD, Tokenizer
+from groundup.tokenizer.bpe import BPE
 from groundup.tokenizer.chat import CHATML
+from groundup.tokenizer.protocol import END_OF_TEXT, END_OF_TURN, PAD
 from groundup.tokenizer.split import as_bytes, as_text, compiled, pieces
 
 DEFAULT_SPECIALS = (END_OF_TEXT, "<|im_start|>", END_OF_TURN, PAD)
@@ -49,7 +50,7 @@ def train(
     special_tokens: Sequence[str] = DEFAULT_SPECIALS,
     processes: int = 1,
     progress: Progress | None = None,
-) -> Tokenizer:
+) -> BPE:
     """A tokenizer of exactly `vocab_size` tokens: the special tokens, the 256 bytes, then the merges, in this order.
 
     UsageError: an unknown pattern, an unusable special token, a vocabulary smaller than special tokens + 256.
@@ -74,7 +75,7 @@ def train(
         tokens.append(tokens[left] + tokens[right])
     special_ids = {name: i for i, name in enumerate(special_tokens)}
     can_chat = CHATML.start in special_ids and CHATML.end in special_ids
-    return Tokenizer(tokens, pairs, special_ids, pattern, CHATML.jinja if can_chat else None)
+    return BPE(tokens, pairs, special_ids, pattern, CHATML.jinja if can_chat else None)
 
 
 def check_vocab_size(vocab_size: int, special_tokens: Sequence[str], pattern: str) -> None:

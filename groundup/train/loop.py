@@ -19,7 +19,7 @@ from groundup.errors import GroundupError, Stopped
 from groundup.optim import groups
 from groundup.optim.clipping import gradient_clip
 from groundup.optim.schedules import SCHEDULES
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.train import budget, saving
 from groundup.train.config import TrainConfig
 from groundup.train.precision import Masters, device_for, dtype_for

@@ -11,7 +11,7 @@ from torch import nn
 from groundup import artifact
 from groundup.errors import ArtefactError
 from groundup.optim import state
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.train.run_folder import RunFolder
 from groundup.weights import checkpoint
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from groundup import artifact, config
 from groundup.errors import ArtefactError, GroundupError, UsageError
 from groundup.layers.kernels import Kernels
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.weights import contract, huggingface
 from groundup.weights.contract import Contract
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from groundup import artifact, config
 from groundup.errors import ArtefactError, UsageError
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 
 FILE = "groundup.json"
 FORMAT_VERSION = 1

@@ -11,7 +11,7 @@ import pytest
 from groundup import cli
 from groundup.data.shards import TokenData
 from groundup.tokenizer import train
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 
 STORIES = [f"Story {i}: Mia has {i} apples and gives {i % 7} to Tom.\n" for i in range(120)]
 ROWS = [{"instruction": f"What is {i} + 1?", "input": "", "output": f"It is {i + 1}."} for i in range(60)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from groundup.cli import main
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 
 TEXT = (
     "The cat's hat: 12 cats, 345 hats!\n你好，世界。 naïve 😀\nA fox saw a crow fly off with a piece of cheese.\n" * 5

@@ -6,7 +6,7 @@ import pytest
 
 from groundup.text.records import Conversation, Document, Message
 from groundup.tokenizer import train
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 
 SENTENCES = (
     "Mia found a red ball under the old bridge. ",

@@ -14,7 +14,8 @@ from groundup.data.shards import Split, TokenData
 from groundup.errors import ArtefactError, DataError, UsageError
 from groundup.text.records import Conversation, Document, Message
 from groundup.tokenizer import chat, train
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.bpe import BPE
+from groundup.tokenizer.protocol import Tokenizer
 
 
 def written(split: Split) -> list[list[int]]:
@@ -72,7 +73,7 @@ def test_a_child_that_fails_says_why(tmp_path: Path, tokenizer: Tokenizer, docum
 
 def test_wide_ids_for_a_large_vocabulary(tmp_path: Path, tokenizer: Tokenizer, documents, monkeypatch) -> None:
     n_more = 65_537 - tokenizer.vocab_size
-    large = Tokenizer(
+    large = BPE(
         [*tokenizer.token_bytes, *([b""] * n_more)],
         tokenizer.merges,
         {**tokenizer.special_ids, **{f"<|extra{i}|>": tokenizer.vocab_size + i for i in range(n_more)}},
@@ -98,7 +99,7 @@ def test_nothing_to_write(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(UsageError, match="val_fraction is 1.5"):
         shards.prepare([Document("a")], tokenizer, tmp_path / "data", val_fraction=1.5)
     with pytest.raises(DataError, match="no <|endoftext|>"):
-        plain = Tokenizer(tokenizer.token_bytes, tokenizer.merges, {})
+        plain = BPE(tokenizer.token_bytes, tokenizer.merges, {})
         shards.prepare([Document("a")], plain, tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 

@@ -9,7 +9,7 @@ from groundup.layers.loss import cross_entropy
 from groundup.models import llama
 from groundup.text.records import Message
 from groundup.tokenizer import chat
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.tokenizer.train import train
 from groundup.weights import checkpoint
 

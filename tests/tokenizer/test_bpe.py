@@ -16,7 +16,7 @@ from tokenizers import models, pre_tokenizers
 from groundup.errors import DataError
 from groundup.tokenizer import bpe
 from groundup.tokenizer.alphabet import unspell
-from groundup.tokenizer.bpe import Tokenizer, join_long, join_short
+from groundup.tokenizer.bpe import BPE, join_long, join_short
 from groundup.tokenizer.train import DEFAULT_SPECIALS, train
 
 TEXT = "The cat's hat: 12 cats, 345 hats!  \n\n 你好，世界。 naïve 😀👩‍👩‍👧 " * 4
@@ -178,7 +178,7 @@ def test_the_hash_is_of_all_that_decides_ids(tokenizer):
             "special_ids": tokenizer.special_ids,
             "pattern": "gpt2",
         }
-        return Tokenizer(**(given_parts | parts)).hash
+        return BPE(**(given_parts | parts)).hash
 
     assert tokenizer.hash == train([TEXT], 310).hash == changed() == changed(chat_template="{{ other }}")
     others = {
@@ -200,7 +200,7 @@ def test_gpt2s_own_vocabulary_gives_the_ids_of_tokenizers(shared_data):
     vocab = json.loads(unpacked(folder / "encoder.json.xz"))
     merges = [tuple(line.split(" ")) for line in unpacked(folder / "vocab.bpe.xz").splitlines()[1:]]
     spelled = sorted(vocab, key=vocab.get)
-    ours = Tokenizer(
+    ours = BPE(
         [b"" if token == "<|endoftext|>" else unspell(token) for token in spelled],
         [(vocab[left], vocab[right]) for left, right in merges],
         {"<|endoftext|>": 50256},

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from groundup.errors import ArtefactError
-from groundup.tokenizer.bpe import Tokenizer
 from groundup.tokenizer.files import FILES
+from groundup.tokenizer.protocol import Tokenizer
 from groundup.tokenizer.train import train
 
 TEXT = "The cat's hat: 12 cats, 345 hats!  \n\n 你好，世界。狐狸说：你好。 naïve 😀👩‍👩‍👧 " * 4

@@ -38,6 +38,9 @@ def test_an_example_by_hand(name):
     expected = {
         "gpt2": ["I", "'ve", " 12345", " cats", "!!\n"[:2], "\n"],
         "cl100k": ["I", "'ve", " ", "123", "45", " cats", "!!\n"],
+        "o200k": ["I've", " ", "123", "45", " cats", "!!\n"],
+        "qwen2": ["I", "'ve", " ", "1", "2", "3", "4", "5", " cats", "!!\n"],
+        "smollm": ["I", "'ve", " ", "1", "2", "3", "4", "5", " cats", "!!", "\n"],
     }
     assert list(pieces("I've 12345 cats!!\n", name)) == expected.get(name, expected["cl100k"])
 

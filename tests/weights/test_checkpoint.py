@@ -9,7 +9,7 @@ import torch
 
 from groundup.errors import ArtefactError, GroundupError, UsageError
 from groundup.models import gpt2, llama
-from groundup.tokenizer.bpe import Tokenizer
+from groundup.tokenizer.bpe import BPE
 from groundup.weights import checkpoint
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
@@ -18,7 +18,7 @@ SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
 @pytest.fixture
 def tokenizer():
     tokens = [b""] * 4 + [bytes([byte]) for byte in range(256)]
-    return Tokenizer(tokens, [], {name: i for i, name in enumerate(SPECIALS)}, chat_template="{{ messages }}")
+    return BPE(tokens, [], {name: i for i, name in enumerate(SPECIALS)}, chat_template="{{ messages }}")
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_changed_setting_is_named(step_dir, change, message):
 
 def test_another_tokenizer_or_template_is_named(step_dir, tokenizer):
     tokens = tokenizer.token_bytes
-    other = Tokenizer([*tokens[:4], *tokens[:3:-1]], [], tokenizer.special_ids, chat_template="other")
+    other = BPE([*tokens[:4], *tokens[:3:-1]], [], tokenizer.special_ids, chat_template="other")
     other.save(step_dir)
     manifest = json.loads((step_dir / "manifest.json").read_text())
     for name in manifest["files"]:
