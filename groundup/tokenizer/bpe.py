@@ -14,8 +14,10 @@ from itertools import chain, pairwise
 
 import numpy as np
 
+from groundup.tokenizer import compiled
 from groundup.tokenizer.protocol import Tokenizer
-from groundup.tokenizer.split import as_bytes, as_text, expression, pieces
+from groundup.tokenizer.segments import Job, jobs
+from groundup.tokenizer.split import as_bytes, as_text, compiled_family, expression, pieces
 
 MAX_CACHED_PIECES = 200_000
 MAX_CACHED_LENGTH = 64
@@ -57,6 +59,8 @@ class BPE(Tokenizer):
         self.whole_first = whole_first
         self.normalizer = normalizer
         self._cache = _Cache(self._encode_piece)
+        self._n_bytes = 0
+        self._can_be_compiled = compiled_family(pattern) is not None
 
     def __reduce__(self):
         # The tables and the cache are left behind: a child process builds its own.
@@ -75,20 +79,47 @@ class BPE(Tokenizer):
     # --- text to ids ---
 
     def _encode_texts(self, texts: Iterable[str | bytes], threads: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.encode_plainly(texts)
+        ids: list[np.ndarray] = [np.zeros(0, np.uint32)]
+        ends: list[np.ndarray] = [np.zeros(1, np.uint64)]
+        total = 0
+        for part_ids, part_ends in self.encode_jobs(jobs(map(self._as_bytes, texts)), threads):
+            ids.append(part_ids)
+            ends.append(part_ends + np.uint64(total))
+            total += len(part_ids)
+        return np.concatenate(ids), np.concatenate(ends)
+
+    def encode_jobs(self, work: Iterator[Job], threads: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each job its ids and where in them its texts end, in order; plainly until the compiled form is ready."""
+        for job in work:
+            self._n_bytes += job.n_bytes
+            if self._can_be_compiled and compiled.serves(job.n_bytes, self._n_bytes) and self._encoder:
+                yield from self._encoder.encode(chain((job,), work), threads)
+                return
+            ids, offsets = self.encode_plainly(job.parts())
+            yield ids, offsets[1:][job.is_last]
+
+    @cached_property
+    def _encoder(self):
+        encoder = compiled.load("encoder")
+        try:
+            return encoder.Encoder(self)
+        except encoder.NotInOrder:
+            return None
 
     def encode_plainly(self, texts: Iterable[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """`encode_batch` in plain Python, however large the texts are."""
+        """`encode_batch` in plain Python, however large the texts are, once they are normalized."""
         ids = array("I")
         offsets = array("Q", [0])
         ids_of_piece = self._cache.__getitem__
         for text in texts:
-            ids.extend(chain.from_iterable(map(ids_of_piece, pieces(self._normalized(text), self.pattern))))
+            ids.extend(chain.from_iterable(map(ids_of_piece, pieces(as_text(text), self.pattern))))
             offsets.append(len(ids))
         return np.frombuffer(ids, np.uint32).copy(), np.frombuffer(offsets, np.uint64).copy()
 
-    def _normalized(self, text: str | bytes) -> str:
-        return unicodedata.normalize("NFC", as_text(text)) if self.normalizer == "NFC" else as_text(text)
+    def _as_bytes(self, text: str | bytes) -> bytes:
+        if self.normalizer == "NFC":
+            return as_bytes(unicodedata.normalize("NFC", as_text(text)))
+        return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
 
     def _encode_piece(self, piece: str) -> tuple[int, ...]:
         data = as_bytes(piece)

@@ -47,6 +47,15 @@ PATTERNS = {
 }
 
 
+FAMILIES = {GPT2: (0, 0), SMOLLM: (0, 1), CL100K: (1, 3), QWEN2: (1, 1), O200K: (2, 3)}
+"""For split_compiled.py: its family of patterns, and how many numbers at most make a piece (0: all)."""
+
+
+def compiled_family(pattern: str) -> tuple[int, int] | None:
+    """How the compiled splitter knows a pattern, None if it does not."""
+    return FAMILIES.get(expression(pattern))
+
+
 def expression(pattern: str) -> str:
     """The regular expression of a named pattern; any other text is one itself."""
     return PATTERNS.get(pattern, pattern)
@@ -89,7 +98,7 @@ def _matches_and_gaps(text: str, expression: regex.Pattern) -> Iterator[str]:
             yield text[end : match.start()]
         if match.end() > match.start():
             yield match.group()
-            end = match.end()
+        end = match.end()
     if end < len(text):
         yield text[end:]
 
