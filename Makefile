@@ -18,7 +18,7 @@ TORCH_INDEX ?= $(shell [ "$$(uname -s)" != Linux ] || command -v nvidia-smi >/de
 TORCH_SIZE := $(if $(TORCH_INDEX),200 MB (CPU build),2.5 GB with CUDA; 100 MB on a Mac)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix
+.PHONY: help demo test check fix bench
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
@@ -40,6 +40,9 @@ fix: $(VENV)/.ready-for-tests ## let ruff mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+bench: $(VENV)/.ready-for-benchmarks ## time the tokenizer beside its peers into BENCHMARK.md (BENCH="--only encoding" passes options)
+	$(BIN)/python benchmarks/tokenizer.py --write $(BENCH)
+
 $(VENV)/.torch: constraints.txt
 	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or newer found" >&2; \
 		echo "hint: install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
@@ -60,4 +63,9 @@ $(VENV)/.ready: $(VENV)/.torch pyproject.toml
 $(VENV)/.ready-for-tests: $(VENV)/.ready
 	@echo "Installing what judges it (pytest, transformers, tokenizers, pyright and others): about 50 MB"
 	@$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[plots,test]'
+	@touch $@
+
+$(VENV)/.ready-for-benchmarks: $(VENV)/.ready
+	@echo "Installing what it is timed beside (gigabpe, rustbpe, toktok-rs, quicktok-v1 and others): about 20 MB"
+	@$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[plots,bench]'
 	@touch $@

@@ -46,7 +46,7 @@ def writing(path: Path | str, manifest: Mapping[str, Any] | None = None, *, repl
     """
     path = Path(path)
     _refuse_existing(path, replace)
-    with _reporting_disk(path):
+    with reporting_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path, "tmp")
         temporary.mkdir()
@@ -67,7 +67,7 @@ def writing(path: Path | str, manifest: Mapping[str, Any] | None = None, *, repl
 def write_file(path: Path | str, data: bytes | str) -> None:
     """Write one file whole: a reader, or a machine that lost power, sees the old content or the new."""
     path = Path(path)
-    with _reporting_disk(path):
+    with reporting_disk(path):
         temporary = _beside(path, "tmp")
         try:
             _write_synced(temporary, data.encode() if isinstance(data, str) else data)
@@ -84,7 +84,7 @@ def write_json(path: Path | str, obj: Any) -> None:
 
 def append_json(path: Path | str, obj: Any) -> None:
     """Add one line to a JSON-lines file, in one write and without sync; a torn last line is cut off first."""
-    with _reporting_disk(Path(path)), open(path, "a+b", buffering=0) as file:
+    with reporting_disk(Path(path)), open(path, "a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))
         if size and file.read(1) != b"\n":
@@ -166,7 +166,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _reporting_disk(path: Path) -> Iterator[None]:
+def reporting_disk(path: Path) -> Iterator[None]:
     """What the system refuses to write, as an EnvironmentFault; libraries wrap "disk full" in errors of their own."""
     try:
         yield
@@ -233,7 +233,7 @@ def lock(folder: Path | str) -> Iterator[None]:
     is the process's own and not its children's: an orphaned worker cannot keep a run folder closed.
     """
     folder = Path(folder)
-    with _reporting_disk(folder):
+    with reporting_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = folder.resolve() / LOCK
         if file in _held:

@@ -1,4 +1,4 @@
-"""The command line: `groundup VERB [options]`. A verb is a file of `commands/`, imported only when chosen.
+"""The command line: `groundup VERB [options]`. A verb is a file or a folder of `commands/`, imported only when chosen.
 
 A command module has a docstring (its first line is the summary) and either `Config` and `run(config)`, or
 `VERBS = {"train": train}`: functions of one argument, annotated with a Config of their own. `config.py` fills the
@@ -129,16 +129,24 @@ def _sub_verb(name: str, sub: str, run: Callable[[Any], Any]) -> Verb:
 
 
 def verb_files() -> dict[str, Path]:
-    """The file of every verb, by the verb's name; `import_.py` is `import`, a name that Python keeps for itself."""
-    files = sorted(path for path in COMMANDS.glob("*.py") if not path.stem.startswith("_"))
-    return {path.stem.rstrip("_"): path for path in files}
+    """The file of every verb, by the verb's name; `import_.py` is `import`, a name that Python keeps for itself.
+
+    A verb whose sub-verbs have files of their own is a folder, and its file is `__init__.py`.
+    """
+    files = [path for path in COMMANDS.glob("*.py") if not path.stem.startswith("_")]
+    files += COMMANDS.glob("*/__init__.py")
+    return {_module_name(path).rstrip("_"): path for path in sorted(files, key=_module_name)}
+
+
+def _module_name(path: Path) -> str:
+    return path.parent.name if path.stem == "__init__" else path.stem
 
 
 def _module(name: str) -> types.ModuleType:
     files = verb_files()
     if name not in files:
         raise _unknown(name, files, "groundup")
-    return importlib.import_module(f"groundup.commands.{files[name].stem}")
+    return importlib.import_module(f"groundup.commands.{_module_name(files[name])}")
 
 
 def _unknown(name: str, valid: Iterable[str], program: str) -> UsageError:

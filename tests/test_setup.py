@@ -24,7 +24,8 @@ def test_constraints_pin_everything_that_make_installs_and_name_no_host() -> Non
     pinned = {plain(line) for line in lines("constraints.txt")}
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9.]*", line) for line in lines("constraints.txt"))
     extras = PROJECT["optional-dependencies"]
-    assert {plain(line) for line in (*PROJECT["dependencies"], *extras["plots"], *extras["test"])} <= pinned
+    needed = (*PROJECT["dependencies"], *extras["plots"], *extras["test"], *extras["bench"])
+    assert {plain(line) for line in needed} <= pinned
 
 
 def test_continuous_integration_runs_make_test() -> None:

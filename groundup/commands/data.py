@@ -31,8 +31,8 @@ class PrepareConfig:
     """chooses which documents are held out"""
     text_field: str = field(default="text", metadata={"alias": ("--field",)})
     """key of the text in JSON rows"""
-    template: str = "chatml"
-    """how conversations are written"""
+    template: str = ""
+    """how conversations are written: chatml, llama3, plain and others; by default as the tokenizer says"""
     context_length: int | None = None
     """shorten conversations that are longer than this many tokens"""
     max_bad: float = 0
@@ -104,7 +104,7 @@ def prepare(config: PrepareConfig) -> None:
                     conversations,
                     tokenizer,
                     out,
-                    template=config.template,
+                    template=config.template or None,
                     context_length=config.context_length,
                     processes=processes,
                     **common,
@@ -173,23 +173,15 @@ def _token_report(data: Any, n_shown: int) -> tuple[dict[str, Any], Shown]:
 
 def _raw_report(config: InspectConfig) -> tuple[dict[str, Any], Shown]:
     from groundup.data import inspect as inspection
+    from groundup.text.records import Message
     from groundup.tokenizer import chat
 
     if not _are_conversations(config.paths):
         report = inspection.documents(config.paths, config.text_field, config.rows)
         return report, [[(document["text"], True)] for document in report["shown"]]
     report = inspection.conversations(config.paths, config.rows)
-    form = chat.find(config.template)
-    shown = []
-    for messages in report["shown"]:
-        spans = []
-        for message in messages:
-            is_target = message["role"] == "assistant"
-            spans.append((f"{form.start}{message['role']}{form.after_role}", False))
-            spans.append((message["content"] + form.end, is_target))
-            spans.append((form.after_message, False))
-        shown.append(spans)
-    return report, shown
+    conversations = [[Message(**message) for message in messages] for messages in report["shown"]]
+    return report, [chat.spans(messages, config.template) for messages in conversations]
 
 
 def _are_conversations(paths: tuple[str, ...]) -> bool:

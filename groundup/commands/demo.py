@@ -215,7 +215,7 @@ class Demo:
         if self.has_questions:
             asked = stories.held_out(self.config.seed)
             with self.phase("asking held-out questions", None) as shown:
-                rows = questions.ask(loaded.model, loaded.tokenizer, asked, stories.is_right)
+                rows = questions.ask(loaded.model, loaded.needed_tokenizer(), asked, stories.is_right)
                 shown.advance(len(rows))
             write_lines(self.run_dir / "questions.jsonl", rows, lambda _: None)
             accuracy, by_kind = questions.accuracy(rows)

@@ -33,7 +33,9 @@ def run(config: Config) -> dict[str, Any]:
     import numpy as np
     import orjson
 
+    from groundup import models
     from groundup.data.batches import Windows
+    from groundup.data.encoding import end_id
     from groundup.data.shards import Split, TokenData
     from groundup.errors import UsageError
     from groundup.evaluate.loss import byte_lengths, held_out_loss
@@ -44,16 +46,17 @@ def run(config: Config) -> dict[str, Any]:
     if not config.model or not config.data:
         raise UsageError("a model and data must be named", hint="groundup evaluate RUN --data FILE-OR-FOLDER")
     loaded = checkpoint.load(config.model, device=str(device_for(config.device)))
+    tokenizer = loaded.needed_tokenizer()
     path = Path(config.data)
     if (path / "manifest.json").exists():
         split = TokenData.open(path).split("val")
     else:
-        texts = [loaded.tokenizer.encode(document.text) for document in sources.documents([path])]
-        split = Split.of_documents(texts, loaded.tokenizer.eos_id)
-    context_length = config.context_length or loaded.model.config.context_length
+        texts = [tokenizer.encode(document.text) for document in sources.documents([path])]
+        split = Split.of_documents(texts, end_id(tokenizer))
+    context_length = config.context_length or models.shape_of(loaded.model).context_length
     context_length = min(context_length, max(1, len(split.ids) - 1))
     windows = Windows(split, context_length, config.batch_size, seed=0)
-    result = held_out_loss(loaded.model, windows.fixed(config.rows), byte_lengths(loaded.tokenizer))
+    result = held_out_loss(loaded.model, windows.fixed(config.rows), byte_lengths(tokenizer))
     result = {name: round(value, 6) if isinstance(value, float) else value for name, value in result.items()}
     if config.json:
         print(orjson.dumps(result).decode())

@@ -144,10 +144,9 @@ def build_model(config: Config, vocab_size: int) -> Any:
 
     if config.init_from:
         model = checkpoint.load(config.init_from, kernels=config.train.kernels).model
-        if model.config.vocab_size < vocab_size:
-            raise ArtefactError(
-                f"the tokenizer has {vocab_size} ids and the model {model.config.vocab_size}", where=config.init_from
-            )
+        n_known = models.shape_of(model).vocab_size
+        if n_known < vocab_size:
+            raise ArtefactError(f"the tokenizer has {vocab_size} ids and the model {n_known}", where=config.init_from)
         return model
     fields = {"context_length": config.context_length, **config.arch, "vocab_size": vocab_size}
     return models.build(

@@ -18,8 +18,8 @@ class Config:
     """the pretrained model: a run, a checkpoint or a Hugging Face folder"""
     data: tuple[str, ...] = ()
     """conversation files (Alpaca, ShareGPT, OpenAI messages; JSON or JSONL), or one folder made from them"""
-    template: str = "chatml"
-    """chat template"""
+    template: str = ""
+    """chat template: chatml, llama3, plain and others; by default the tokenizer's own"""
     context_length: int = 0
     """tokens per row of packed conversations; 0 takes the model's"""
     val_fraction: float = 0.1
@@ -50,6 +50,7 @@ def run(config: Config) -> dict[str, Any]:
     """Returns the outcome: run folder, checkpoint, steps, losses."""
     import orjson
 
+    from groundup import models
     from groundup.data.batches import Packed
     from groundup.evaluate.checkup import Checkup
     from groundup.insight import report
@@ -62,9 +63,9 @@ def run(config: Config) -> dict[str, Any]:
         raise UsageError("a model and data must be named", hint="groundup sft RUN --data FILE.jsonl")
     run_dir = Path(config.run_dir) if config.run_dir else run_folder.next_run_dir("sft")
     if config.dry_run:
-        outcome: dict[str, Any] = {"run_dir": str(run_dir), "would": "train", "config": configs.to_dict(config)}
-        print(orjson.dumps(outcome).decode())
-        return outcome
+        plan = {"run_dir": str(run_dir), "would": "train", "config": configs.to_dict(config)}
+        print(orjson.dumps(plan).decode())
+        return plan
     with (
         run_folder.RunFolder.open(
             run_dir,
@@ -78,10 +79,11 @@ def run(config: Config) -> dict[str, Any]:
     ):
         shown.note(f"run folder: {run_dir}")
         loaded = checkpoint.load(config.model, kernels=config.train.kernels)
-        model, tokenizer = loaded.model, loaded.tokenizer
-        tokenizer.chat_template = chat.find(config.template).jinja
-        context_length = config.context_length or model.config.context_length
-        data = conversations_for(config, tokenizer, context_length, run_dir, shown.note)
+        model, tokenizer = loaded.model, loaded.needed_tokenizer()
+        template = config.template or chat.name_for(tokenizer)
+        tokenizer.chat_template = chat.jinja_for(tokenizer, template)
+        context_length = config.context_length or models.shape_of(model).context_length
+        data = conversations_for(config, tokenizer, template, context_length, run_dir, shown.note)
         rows = Packed(
             data.split("train"), context_length, config.train.batch_size, config.train.seed, shuffle=config.shuffle
         )
@@ -95,7 +97,7 @@ def run(config: Config) -> dict[str, Any]:
         outcome = loop.train(
             model, rows, losses.next_token, config.train,
             run=folder, watch=shown, tokenizer=tokenizer, evaluate=checkup,
-            facts={"stage": "sft", "template": config.template},
+            facts={"stage": "sft", "template": template},
         )  # fmt: skip
         plots.draw_if_possible(run_dir)
     report.write(run_dir)
@@ -110,7 +112,9 @@ def run(config: Config) -> dict[str, Any]:
     return result
 
 
-def conversations_for(config: Config, tokenizer: Any, context_length: int, run_dir: Path, notice: Any) -> Any:
+def conversations_for(
+    config: Config, tokenizer: Any, template: str, context_length: int, run_dir: Path, notice: Any
+) -> Any:
     """The token data named, or made here from conversation files inside the run folder; an existing one is kept."""
     from groundup.data import from_text, schemas, shards
 
@@ -120,7 +124,7 @@ def conversations_for(config: Config, tokenizer: Any, context_length: int, run_d
         if not (path / "manifest.json").exists():
             shards.prepare_conversations(
                 schemas.conversations(config.data, max_bad=config.max_bad, notice=notice),
-                tokenizer, path, template=config.template, val_fraction=config.val_fraction,
+                tokenizer, path, template=template, val_fraction=config.val_fraction,
                 context_length=context_length, seed=config.train.seed, notice=notice,
             )  # fmt: skip
     data = shards.TokenData.open(path)

@@ -53,7 +53,7 @@ class Encoded:
 
 def documents(records: Iterable[Document], tokenizer: "Tokenizer", processes: int = 1) -> Iterator[Encoded]:
     """The ids of each document with an end token behind them, in order. A document without text has no ids."""
-    _end_id(tokenizer)
+    end_id(tokenizer)
     batches = _batches(records, lambda record: len(record.text))
     for encoded in _in_order(_encode_documents, batches, tokenizer, processes):
         yield from encoded
@@ -64,7 +64,7 @@ def _encode_documents(tokenizer: "Tokenizer", records: list[Document]) -> list[E
     check_ids(ids, tokenizer.vocab_size)
     ids = ids.astype(dtype_for(tokenizer.vocab_size))
     n_bytes = _byte_sums(ids, offsets, tokenizer)
-    end = np.array([_end_id(tokenizer)], dtype=ids.dtype)
+    end = np.array([end_id(tokenizer)], dtype=ids.dtype)
     borders = offsets.astype(np.int64).tolist()
     return [
         Encoded(np.concatenate([ids[start:stop], end]) if stop > start else ids[:0], n_bytes[i], records[i].source)
@@ -72,7 +72,8 @@ def _encode_documents(tokenizer: "Tokenizer", records: list[Document]) -> list[E
     ]
 
 
-def _end_id(tokenizer: "Tokenizer") -> int:
+def end_id(tokenizer: "Tokenizer") -> int:
+    """The id that stands behind every document; DataError if the tokenizer has none."""
     if tokenizer.eos_id is None:
         raise DataError(
             "the tokenizer has no <|endoftext|>, so documents could not be told apart",
@@ -94,14 +95,13 @@ def byte_lengths(tokenizer: "Tokenizer") -> np.ndarray:
 
 def from_ids(ids: "Ids | np.ndarray", tokenizer: "Tokenizer", source: str = "") -> Iterator[Encoded]:
     """Documents that are ids already, as `.npy` or `.bin` files hold them: divided behind each end token."""
-    end_id = _end_id(tokenizer)
     lengths, dtype = byte_lengths(tokenizer), dtype_for(tokenizer.vocab_size)
-    end, rest = np.array([end_id], dtype=dtype), np.zeros(0, dtype=dtype)
+    end, rest = np.array([end_id(tokenizer)], dtype=dtype), np.zeros(0, dtype=dtype)
     for start in range(0, len(ids), STRETCH):
         stretch = np.asarray(ids[start : start + STRETCH])
         check_ids(stretch, tokenizer.vocab_size, source)
         rest = np.concatenate([rest, stretch.astype(dtype)])
-        borders = (np.flatnonzero(rest == end_id) + 1).tolist()
+        borders = (np.flatnonzero(rest == end[0]) + 1).tolist()
         for begin, stop in zip([0, *borders], borders, strict=False):
             yield Encoded(
                 rest[begin:stop] if stop > begin + 1 else end[:0], int(lengths[rest[begin:stop]].sum()), source

@@ -34,14 +34,13 @@ def tokenizer_for(
     """The tokenizer in `out_dir`, trained on the first ten megabytes if there is none yet."""
     if not (out_dir / "tokenizer.json").exists():
         with phase("training the tokenizer", vocab_size) as shown:
+
+            def progress(what: str, n: int) -> None:
+                if what == "merges":
+                    shown.advance(n - shown.done)
+
             texts = first_bytes(documents(), TOKENIZER_BYTES)
-            trained = train.train(
-                texts,
-                vocab_size,
-                pattern=pattern,
-                progress=lambda what, n: what == "merges" and shown.advance(n - shown.done),
-            )
-            trained.save(out_dir)
+            train.train(texts, vocab_size, pattern=pattern, progress=progress).save(out_dir)
     return Tokenizer.load(out_dir)
 
 

@@ -166,7 +166,7 @@ def prepare_conversations(
     tokenizer: "Tokenizer",
     out_dir: Path | str,
     *,
-    template: str = "chatml",
+    template: str | None = None,
     val_fraction: float = 0.05,
     context_length: int | None = None,
     seed: int = 0,
@@ -180,8 +180,11 @@ def prepare_conversations(
 
     One that is longer than `context_length` loses its oldest turns, then the end of its last answer, and is left out
     if no answer remains; `notice` and the manifest say how many. DataError if more than `max_bad` conversations have
-    nothing to learn.
+    nothing to learn. `template` is a name of `chat.TEMPLATES`, or None for the tokenizer's own.
     """
+    from groundup.tokenizer import chat
+
+    template = template or chat.name_for(tokenizer)
     kind = _Kind("conversations", tokenizer, shard_tokens)
     # A row of T positions holds T + 1 ids, for the last one is only predicted.
     rendering = encoding.Rendering(template, None if context_length is None else context_length + 1)

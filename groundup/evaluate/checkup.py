@@ -10,6 +10,7 @@ from groundup.data.batches import Batch
 from groundup.evaluate.loss import byte_lengths, held_out_loss
 from groundup.inference import engine
 from groundup.inference.settings import Settings
+from groundup.models import shape_of
 from groundup.tokenizer.protocol import Tokenizer
 from groundup.train import plots
 from groundup.train.run_folder import RunFolder
@@ -41,7 +42,7 @@ class Checkup:
 
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
         """Raises nothing that training should die of: a prompt too long for the context is cut on the left."""
-        longest = model.config.context_length // 2  # pyright: ignore[reportAttributeAccessIssue]
+        longest = shape_of(model).context_length // 2
         if self._prompts:
             ids = [prompt[-longest:].tolist() for _, prompt in self._prompts]
             for (shown, _), made in zip(self._prompts, engine.generate(model, ids, self._settings), strict=True):

@@ -29,7 +29,7 @@ def ask(
     max_new_tokens: int = 96,
 ) -> list[dict[str, Any]]:
     """One row per question with the model's greedy answer; an answer that never ends is wrong whatever it says."""
-    prompts = [chat.render(q.messages, tokenizer, generation_prompt=True).ids for q in questions]
+    prompts = [chat.render(q.messages, tokenizer, generation_prompt=True).ids.tolist() for q in questions]
     settings = Settings(max_new_tokens=max_new_tokens, temperature=0.0, stop_ids=tokenizer.stop_ids)
     rows = []
     for question, made in zip(questions, engine.generate(model, prompts, settings), strict=True):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groundup.errors import ArtefactError
 from groundup.inference.settings import Settings
 from groundup.inference.text_stream import TextStream
 from groundup.text.records import Message
@@ -26,7 +25,8 @@ class LanguageModel:
     path: Path | None = None
     is_chat: bool = False
     """Tuned on conversations; a base model only continues text."""
-    template: str = "chatml"
+    template: str | None = None
+    """How it was taught to read conversations; None: as its tokenizer says."""
 
     @property
     def context_length(self) -> int:
@@ -49,16 +49,15 @@ def load(path: Path | str, device: str = "cpu") -> LanguageModel:
     Raises UsageError where there is none, ArtefactError for one that is damaged or has no tokenizer.
     """
     loaded = checkpoint.load(path, device=device)
-    if loaded.tokenizer is None:
-        raise ArtefactError("the model has no tokenizer, so it cannot read or write text", where=str(loaded.path))
+    tokenizer = loaded.needed_tokenizer()
     facts = loaded.contract.facts if loaded.contract else {}
-    has_template = loaded.tokenizer.chat_template is not None
+    has_template = tokenizer.chat_template is not None
     return LanguageModel(
         loaded.model,
-        loaded.tokenizer,
+        tokenizer,
         loaded.path,
         is_chat=facts["stage"] == "sft" if "stage" in facts else has_template,
-        template=facts.get("template", "chatml"),
+        template=facts.get("template"),
     )
 
 

@@ -1,7 +1,7 @@
 """The frame of a page that needs nothing but itself: style sheet, security policy, and the report's few HTML shapes.
 
-Every text goes through `escape`. The policy in the page forbids scripts and every request, and admits this one style
-sheet by its hash, so that even a text that slipped through unescaped could do nothing.
+Every text goes through `escape`. The policy in the page forbids every request and admits one style sheet, and one
+script if there is one, by its hash, so that even a text that slipped through unescaped could do nothing.
 """
 
 from __future__ import annotations
@@ -118,18 +118,25 @@ footer { margin-top: 64px; color: var(--grey); font-size: 14px; }
 """
 
 
-def page(title: str, body: str) -> str:
-    """A whole HTML document. `body` is HTML, `title` text."""
-    style_hash = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{style_hash}'; img-src data:; base-uri 'none'; form-action 'none'"
+def page(title: str, body: str, *, more_style: str = "", script: str = "") -> str:
+    """A whole HTML document. `body` is HTML, `title` text; a script runs when the body is there."""
+    style = STYLE + more_style
+    allowed = f"style-src {_hash(style)}; " + (f"script-src {_hash(script)}; " if script else "")
+    policy = f"default-src 'none'; {allowed}img-src data:; base-uri 'none'; form-action 'none'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="referrer" content="no-referrer">\n<title>{escape(title)}</title>\n'
         '<link rel="icon" href="data:,">\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<style>{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        + (f"<script>{script}</script>\n" if script else "")
+        + "</body>\n</html>\n"
     )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def tiles(facts: Iterable[tuple[str, str]]) -> str:

@@ -13,12 +13,28 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import nn
 
 from groundup.layers.initialise import initialise, mimic_trained_attention
 from groundup.layers.kernels import Kernels
+
+
+@runtime_checkable
+class Shape(Protocol):
+    """What every Config says, whatever the architecture."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def context_length(self) -> int: ...
+
+
+def shape_of(model: nn.Module) -> Shape:
+    """The Config of a model of ours, for those who hold it as an nn.Module, whose attributes have no types."""
+    return cast(Shape, model.config)
 
 
 def names() -> list[str]:

@@ -10,7 +10,8 @@ def norm(gradients: list[Tensor]) -> Tensor:
     """The Euclidean norm of all gradients as one long vector, a scalar."""
     if not gradients:
         return torch.tensor(0.0)
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 @torch.no_grad()
@@ -22,5 +23,5 @@ def gradient_clip(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     total = norm(gradients)
     scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(gradients, scale)
+    torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
     return total

@@ -1,11 +1,14 @@
 """The few machine instructions that Python has no word for: 64 bytes compared at once, bits counted, bytes loaded."""
 
+from typing import Any
+
 import numba
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic as typed_intrinsic
 
-jit = numba.njit(cache=True, nogil=True, boundscheck=False, _nrt=False)
+intrinsic: Any = typed_intrinsic
+jit: Any = numba.njit(cache=True, nogil=True, boundscheck=False, _nrt=False)  # pyright: ignore[reportCallIssue]
 """Every kernel: compiled once for all processes; other threads run meanwhile. It makes no arrays (`_nrt`), so none are
 counted, which would cost more than the work of a short function."""
 
@@ -56,9 +59,7 @@ def last_bit(_, value):
     """The position of the highest set bit; -1 if there is none."""
 
     def generate(context, builder, signature, arguments):
-        return builder.sub(
-            ir.Constant(ir.IntType(64), 63), builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
-        )
+        return builder.sub(ir.Constant(ir.IntType(64), 63), builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0)))
 
     return types.int64(types.uint64), generate
 

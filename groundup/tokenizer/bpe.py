@@ -100,6 +100,8 @@ class BPE(Tokenizer):
 
     @cached_property
     def _encoder(self):
+        if self.missing_bytes:
+            return None  # the kernels count on a token for each byte
         encoder = compiled.load("encoder")
         try:
             return encoder.Encoder(self)
@@ -125,7 +127,7 @@ class BPE(Tokenizer):
         data = as_bytes(piece)
         if self.whole_first and data in self.id_by_token:
             return (self.id_by_token[data],)
-        ids = [self._byte_ids[byte] for byte in data]
+        ids = [self._byte_ids[byte] for byte in data.translate(None, self.missing_bytes)]
         join = join_short if len(ids) <= LONGEST_SCANNED else join_long
         return tuple(join(ids, self._ranks, self._results))
 
@@ -147,9 +149,14 @@ class BPE(Tokenizer):
         return np.array(pairs, dtype=np.uint32).reshape(-1, 2)
 
     @cached_property
+    def missing_bytes(self) -> bytes:
+        """The bytes that have no token. Text loses them, as with `tokenizers`; SmolLM2 lacks 21, ours never any."""
+        return bytes(byte for byte in range(256) if bytes([byte]) not in self.id_by_token)
+
+    @cached_property
     def _byte_ids(self) -> list[int]:
-        """The id of each of the 256 bytes."""
-        return [self.id_by_token[bytes([byte])] for byte in range(256)]
+        """The id of each of the 256 bytes; of a missing one the number of tokens, which is no id."""
+        return [self.id_by_token.get(bytes([byte]), self.vocab_size) for byte in range(256)]
 
     @cached_property
     def _ranks(self) -> "Mapping[tuple[int, int], int]":

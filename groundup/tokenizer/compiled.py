@@ -1,26 +1,29 @@
-"""When the compiled form serves. Nobody waits for it: until it is ready, and for small texts always, the plain form does.
+"""When the compiled form serves. Nobody waits for it: until it is ready, and for small texts, the plain form does.
 
 Compiling takes seconds, once for each version of groundup on each kind of processor. A child process does it, and numba
 keeps the result in the user's cache folder, where every later process finds it. A file `ready` there says that all of
 it is there. `python -m groundup.tokenizer.compiled` compiles now.
 """
 
+import contextlib
 import hashlib
 import importlib
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from groundup import artifact
 from groundup.errors import EnvironmentFault
 
-KERNELS = ("bits", "split", "encode")
+KERNELS = ("bits", "split", "encode", "count", "merge")
 
 WORTH_LOADING = 1_000_000
 """Bytes; the plain form has encoded as many before numba has been imported."""
@@ -74,7 +77,7 @@ def is_ready() -> bool:
 
 
 def serves(n_bytes: int, n_bytes_in_all: int) -> bool:
-    """Shall the compiled form take so much text, of so much until now? If it is not ready, a child begins to compile."""
+    """Shall the compiled form take so much text, of so much until now? If it is not ready, a child compiles it."""
     if n_bytes < WORTH_CALLING or (not _loaded and n_bytes_in_all < WORTH_LOADING):
         return False
     if is_ready():
@@ -113,44 +116,40 @@ def ready(wait: bool = True) -> bool:
 
 def load(name: str) -> ModuleType:
     """A module that uses kernels, such as "encoder", with numba looking for their code in `folder()`."""
-    import numba
+    from numba.core import config
 
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder())
+    settings: Any = config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(folder())
     try:
         module = importlib.import_module(f"groundup.tokenizer.{name}")
     finally:
-        numba.config.CACHE_DIR = before
+        settings.CACHE_DIR = before
     _loaded.add(name)
     return module
 
 
 def compile_all() -> None:
-    """Compile every kernel by using it, and say so in `folder()`. A process that finds another one at it waits for it."""
+    """Compile every kernel by using it, and say so in `folder()`. Where another process is at it, wait for it."""
     with _alone():
         if not is_ready():
             load("warm_up").run()
             artifact.write_file(folder() / "ready", "")
 
 
-class _alone:
-    """Hold the cache folder, or wait until whoever has it is done."""
-
-    def __enter__(self):
-        import time
-
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the cache folder, after whoever has it."""
+    with contextlib.ExitStack() as held:
         while True:
-            self._lock = artifact.lock(folder())
             try:
-                self._lock.__enter__()
-                return
+                held.enter_context(artifact.lock(folder()))
+                break
             except EnvironmentFault:
                 if not folder().is_dir():
                     raise
                 time.sleep(0.1)
-
-    def __exit__(self, *error):
-        self._lock.__exit__(*error)
+        yield
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def learn_merges(pairs, makes, table, filter, made):
     """Enter the merges of a list: pair i, (n, 2), has rank i and makes the token makes[i].
 
     The RANK of `made` begins as NEVER for all but the 256 bytes, which are made AT_ONCE. Returns whether every merge
-    comes later than all that make its halves; where not, the order of ranks is not that of time, and nothing here holds.
+    comes later than all that make its halves; where not, ranks do not follow time, and nothing here holds.
     """
     in_order = True
     for rank in range(len(pairs)):
@@ -230,8 +230,8 @@ def hash_step(node, byte):
 def fill_trie(arena, offsets, made, trie, by_two_bytes):
     """Enter every token that merging can make. A node is the place of its entry, the root a place behind the table.
 
-    An entry: node above and byte << 24, token + 1 (0: none) << 1, whether there is more below. Fills SHORTER of `made`, -1
-    where there is none.
+    An entry: node above and byte << 24, token + 1 (0: none) << 1, whether there is more below. Fills SHORTER of `made`,
+    -1 where there is none.
     """
     mask = np.uint64(len(trie) - 1)
     for token in range(len(offsets) - 1):

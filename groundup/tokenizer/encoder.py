@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from groundup.tokenizer import characters, compiled
+from groundup.tokenizer import character_kinds, compiled
 from groundup.tokenizer import encode_compiled as kernels
 from groundup.tokenizer import split_compiled as splitter
 from groundup.tokenizer.segments import SEGMENT, Job, as_array
@@ -42,7 +42,7 @@ class Encoder:
 
     def __init__(self, tokenizer: "BPE"):
         self._family = compiled_family(tokenizer.pattern)
-        self._kinds = characters.saved_kinds(compiled.folder())
+        self._kinds = character_kinds.saved_kinds(compiled.folder())
         arena, offsets = flat(tokenizer.token_bytes)
         tokens = np.full(table_size(tokenizer.vocab_size), -1, np.int32)
         kernels.fill_tokens(arena, offsets, tokens)
@@ -96,9 +96,7 @@ class Workspace:
         offsets = np.zeros(len(borders), np.int64)
         splitting = (*family, kinds, self.classes, self.tail, self.ends)
         memory = (self.cache, self.keys, KEY_MASKS, self.apart, self.dead)
-        kernels.encode_texts(
-            job.data, borders, splitting, merging, whole, memory, self.out, offsets
-        )
+        kernels.encode_texts(job.data, borders, splitting, merging, whole, memory, self.out, offsets)
         ids = self.out[: offsets[-1]].copy()
         if self.longest > 4 * SEGMENT:
             self._make_room(0, 0)

@@ -109,6 +109,20 @@ class Tokenizer(ABC):
 
         return chain.from_iterable(ids.tolist() for ids in encode_chunks(self, chunks, allow_special))
 
+    def encode_file(
+        self,
+        source: Path | str,
+        out: Path | str,
+        *,
+        ids_per_shard: int = 100_000_000,
+        allow_special: Iterable[str] | str = (),
+        threads: int = 1,
+    ) -> list[Path]:
+        """The ids of a file of any size as shards in the new folder `out`, see streaming.encode_file."""
+        from groundup.tokenizer.streaming import encode_file
+
+        return encode_file(self, source, out, ids_per_shard=ids_per_shard, allow_special=allow_special, threads=threads)
+
     def _border(self, allow_special: Iterable[str] | str) -> "tuple[re.Pattern[bytes], dict[bytes, int]]":
         names = set(self.special_ids) if allow_special == ALL else set(allow_special)
         for name in names - set(self.special_ids):

@@ -508,7 +508,7 @@ def upper_word_end(classes, at, stop):
 
 @jit
 def split(data, start, stop, family, numbers_per_piece, class_by_character, classes, scratch, ends):
-    """The pieces of `data[start:stop]`: how many, and in `ends` (at least stop - start) where each ends, from `start`."""
+    """The pieces of `data[start:stop]`: how many, and in `ends` (at least stop - start) where each ends."""
     length = stop - start
     if length == 0:
         return 0

@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from groundup.tokenizer import merger
 from groundup.tokenizer.bpe import BPE
+from groundup.tokenizer.counter import Counter
 from groundup.tokenizer.encoder import Encoder
 from groundup.tokenizer.segments import jobs
 
@@ -10,8 +12,17 @@ TEXT = "I've 1234 cats, 我有一只猫。".encode()
 
 
 def run() -> None:
-    """Encode a little text with each way of knowing the merges."""
+    """Encode a little text with each way of knowing the merges; count it, spill, join, and merge."""
     tokens = [bytes([byte]) for byte in range(256)] + [b"ca", b"cat"]
     for merges in (None, np.array([[99, 97], [256, 116]])):
         for pattern in ("gpt2", "cl100k", "o200k"):
             list(Encoder(BPE(tokens, merges, {}, pattern, whole_first=True)).encode(jobs([TEXT])))
+
+    counter = Counter("gpt2", most_slots=2**14, most_store=2**16)
+    counter.count(jobs([TEXT, b"a" * 2**17]))
+    counts = counter.result()
+    counter.add(counts)
+    merging = merger.Merger(counts, 5, np.arange(256, dtype=np.int32), lexicographic=True)
+    merging.run(np.zeros((0, 2), np.int32))
+    merging.make_room(merger.kernels.POOL_FULL)
+    merging.make_room(merger.kernels.TABLE_FULL)

@@ -145,7 +145,8 @@ def update(
         n_tokens += batch.ids.numel()
 
     weights = groups.parameters(optimizers)
-    torch._foreach_mul_([w.grad for w in weights if w.grad is not None], 1.0 / max(1, n_targets))
+    gradients = [w.grad for w in weights if w.grad is not None]
+    torch._foreach_mul_(gradients, 1.0 / max(1, n_targets))  # pyright: ignore[reportPrivateImportUsage]
     grad_norm = gradient_clip(weights, config.grad_clip or math.inf).item()
     mean_loss = loss_sum.item() / max(1, n_targets)
     if not math.isfinite(mean_loss + grad_norm):
@@ -216,5 +217,5 @@ def count_steps(
         try_evaluation,
     )
     with torch.no_grad():
-        torch._foreach_copy_(list(model.parameters()), kept)
+        torch._foreach_copy_(list(model.parameters()), kept)  # pyright: ignore[reportPrivateImportUsage]
     return n_steps

@@ -51,7 +51,8 @@ class Masters:
     def refresh(self) -> None:
         """Copy the masters into the working weights, once per step."""
         if self.working is not self.masters:
-            torch._foreach_copy_([work for _, work in self._pairs], [master for master, _ in self._pairs])
+            masters, working = zip(*self._pairs, strict=True)
+            torch._foreach_copy_(working, masters)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def collect(self) -> None:

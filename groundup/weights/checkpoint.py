@@ -42,6 +42,18 @@ class Loaded:
     path: Path
     contract: Contract | None
 
+    def needed_tokenizer(self) -> Tokenizer:
+        """The tokenizer, for what cannot be done without one; ArtefactError if the folder has none."""
+        if self.tokenizer is None:
+            raise ArtefactError(
+                "the model has no tokenizer, so it cannot read or write text",
+                where=str(self.path),
+                hint="put the tokenizer.json that it was trained with into this folder"
+                if self.contract is None
+                else "save it again together with its tokenizer: checkpoint.save(path, model, tokenizer)",
+            )
+        return self.tokenizer
+
 
 # --- writing ---
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from groundup import artifact, config
+from groundup import artifact, config, models
 from groundup.errors import ArtefactError, UsageError
 from groundup.tokenizer.protocol import Tokenizer
 
@@ -45,7 +45,7 @@ class Contract:
 
 def describe(model: nn.Module, tokenizer: Tokenizer | None, facts: Mapping[str, Any] | None = None) -> Contract:
     """The contract of a model as it is now."""
-    shape: Any = model.config
+    shape = models.shape_of(model)
     ids = [7919 * i % shape.vocab_size for i in range(min(PROBE_LENGTH, shape.context_length))]
     return Contract(
         format_version=FORMAT_VERSION,
@@ -108,10 +108,10 @@ def check(promised: Contract, model: nn.Module, tokenizer: Tokenizer | None, fol
 
 def check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None, folder: Path) -> None:
     """A tokenizer must not produce an id that the model has no row for."""
-    shape: Any = model.config
-    if tokenizer is not None and tokenizer.vocab_size > shape.vocab_size:
+    vocab_size = models.shape_of(model).vocab_size
+    if tokenizer is not None and tokenizer.vocab_size > vocab_size:
         raise ArtefactError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocab_size is {shape.vocab_size}",
+            f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocab_size is {vocab_size}",
             where=str(folder),
             hint="use the tokenizer that the model was trained with",
         )

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from groundup import models
 from groundup.cli import main
 from groundup.text import stories
 from groundup.weights import checkpoint
@@ -156,3 +157,13 @@ def test_evaluate_prints_loss_perplexity_and_bits_per_byte(text, tmp_path, capsy
     assert set(result) >= {"loss", "perplexity", "bits_per_byte", "n_targets"}
     assert main(["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "run" / "data")]) == 0
     assert "bits per byte" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["sft", "evaluate"])
+def test_a_model_without_a_tokenizer_is_refused(verb, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shape = {"vocab_size": 300, "context_length": 16, "n_layers": 1, "d_model": 32, "n_heads": 2, "d_ff": 64}
+    checkpoint.save(tmp_path / "bare", models.build("llama", "nano", shape, seed=0))
+    assert main([verb, str(tmp_path / "bare"), "--data", text, "--quiet"]) == 5
+    err = capsys.readouterr().err
+    assert "has no tokenizer" in err and "together with its tokenizer" in err and "Traceback" not in err

@@ -1,5 +1,7 @@
 """Chat rendering: equal to transformers' of the exported template, and only the assistant's words are learned."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +11,12 @@ from groundup.errors import DataError, UsageError
 from groundup.text.records import Message
 from groundup.tokenizer import chat
 from groundup.tokenizer.chat import TEMPLATES, render
+from groundup.tokenizer.chat_templates import Segment
 from groundup.tokenizer.train import train
 
 TEXT = "user system assistant tool\nThe cat's hat: 12 cats, hats!  \n\n 你好，世界。 naïve 😀 What? It is so.\n" * 4
 TOKENIZER = train([TEXT], 310)
+WITHOUT_CHAT = train([TEXT], 300, special_tokens=("<|endoftext|>",))
 
 ONE_TURN = [Message("user", "What is a cat?"), Message("assistant", "A cat.")]
 CONVERSATIONS = {
@@ -124,9 +128,36 @@ def test_it_must_be_the_assistants_turn_to_speak():
 def test_an_unknown_template_and_a_tokenizer_that_cannot_chat_are_told():
     with pytest.raises(UsageError, match="'vicuna'"):
         render(ONE_TURN, TOKENIZER, template="vicuna")
-    with pytest.raises(UsageError, match="im_start"):
-        render(ONE_TURN, train([TEXT], 300, special_tokens=("<|endoftext|>",)))
+    with pytest.raises(UsageError, match=re.escape("'<|im_start|>' and '<|im_end|>'")) as told:
+        render(ONE_TURN, WITHOUT_CHAT, template="chatml")
+    assert "--special-tokens '<|im_start|>' '<|im_end|>'" in str(told.value.hint)
+    with pytest.raises(UsageError, match="one that ends a text"):
+        render(ONE_TURN, train([TEXT], 300, special_tokens=()))
 
 
 def test_a_trained_tokenizer_carries_the_template():
     assert TOKENIZER.chat_template == chat.find("chatml").jinja == TEMPLATES["chatml"].jinja
+    assert WITHOUT_CHAT.chat_template is None
+
+
+def test_the_tokenizer_says_how_its_conversations_are_written():
+    made = train([TEXT], 310)
+    for name, form in TEMPLATES.items():
+        made.chat_template = form.jinja
+        assert chat.template_for(made) == chat.name_for(made) == name.replace("llama3.2", "llama3.1")
+        assert chat.jinja_for(made, name) == form.jinja
+    made.chat_template = "{{ messages }}"
+    assert (chat.template_for(made), chat.name_for(made)) == (None, chat.OWN)
+    assert chat.jinja_for(made, chat.OWN) == "{{ messages }}"
+    made.chat_template = None
+    assert (chat.template_for(made), chat.name_for(made)) == (None, "chatml")
+    assert chat.name_for(WITHOUT_CHAT) == "plain"
+    assert WITHOUT_CHAT.decode(render(ONE_TURN, WITHOUT_CHAT).ids).startswith("User:")
+    made.chat_template = TEMPLATES["qwen2.5"].jinja
+    assert "Alibaba" in made.decode(render(ONE_TURN, made).ids)
+
+
+def test_a_template_made_by_hand():
+    made = chat.Template(lambda messages, _: [Segment(messages[0].content, True)], "", (), ())
+    rendered = render([Message("user", "hat")], TOKENIZER, template=made)
+    assert (TOKENIZER.decode(rendered.ids), rendered.is_target.all()) == ("hat", True)

@@ -14,7 +14,26 @@ from groundup.tokenizer.split import FAMILIES, PATTERNS, as_bytes, as_text, piec
 from groundup.tokenizer.train import train
 
 PIECES = ["a", "B", "é", "É", "ǅ", "ʰ", "字", "，", "\u0301", "5", "٣", "½", " ", "\n", "\r", "\t", "\u3000", "\xa0"]
-PIECES += ["'", "s", "S", "ſ", "ll", "re", "ve", "'s", "/", ".", "“", "😀", "\x00", "\x85", "\u2028", "K", "the", " the"]
+PIECES += [
+    "'",
+    "s",
+    "S",
+    "ſ",
+    "ll",
+    "re",
+    "ve",
+    "'s",
+    "/",
+    ".",
+    "“",
+    "😀",
+    "\x00",
+    "\x85",
+    "\u2028",
+    "K",
+    "the",
+    " the",
+]
 BROKEN = [b"\xff", b"\xe5", b"\xe5\xad", b"\xed\xa0\x80", b"\xf0\x9f\x98", b"\xc0\x80", b"\xf4\x90\x80\x80"]
 ANY_BYTES = st.lists(st.sampled_from([piece.encode() for piece in PIECES] + BROKEN), max_size=200).map(b"".join)
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from groundup.errors import ArtefactError
+from groundup.errors import ArtefactError, UsageError
+from groundup.tokenizer import gpt2_files
+from groundup.tokenizer.bpe import BPE
 from groundup.tokenizer.files import FILES
 from groundup.tokenizer.protocol import Tokenizer
 from groundup.tokenizer.train import train
@@ -57,6 +59,42 @@ def test_what_is_read_back_is_the_same_and_saves_the_same_bytes(tokenizer, tmp_p
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_options_roles_and_shown_tokens_are_kept(tmp_path):
+    small = train([TEXT], 300, pattern="qwen2", special_tokens=["<|endoftext|>", "<|im_end|>", "<think>", "<|start|>"])
+    options = {"whole_first": True, "normalizer": "NFC", "shown": ["<think>"]}
+    roles = {"eos": "<|im_end|>", "bos": "<|start|>", "unk": "<|endoftext|>"}
+    tokens = [*small.token_bytes, b"unused", b""]
+    for merges in (small.merges, None):
+        for given in (roles, {}, None):
+            ours = BPE(tokens, merges, small.special_ids, r"\w+|\W", "{{ hi }}", roles=given, **options)
+            ours.save(tmp_path / "a")
+            loaded = Tokenizer.load(tmp_path / "a")
+            assert isinstance(loaded, BPE)
+            assert (loaded.hash, loaded.roles, loaded.shown) == (ours.hash, ours.roles, ours.shown)
+            assert (loaded.by_result, loaded.vocab_size, loaded.pattern) == (merges is None, 302, r"\w+|\W")
+            assert loaded.decode([*loaded.encode("a"), 2, 0], skip_special=True) == "a<think>"
+            loaded.save(tmp_path / "b")
+            for name in FILES:
+                assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_marker_that_belongs_to_other_merges_is_not_believed(tmp_path):
+    small = train([TEXT], 300)
+    ranked = BPE(small.token_bytes, None, small.special_ids)
+    edited(ranked, tmp_path, lambda c: c["model"]["merges"].pop())
+    loaded = Tokenizer.load(tmp_path)
+    assert isinstance(loaded, BPE)
+    assert not loaded.by_result
+    assert len(loaded.merges) == len(small.merges) - 1
+
+
+def test_what_cannot_be_told_apart_in_a_file_is_not_saved(tmp_path):
+    small = train([TEXT], 300)
+    with pytest.raises(UsageError, match="two tokens are spelled 'cat'"):
+        BPE([*small.token_bytes, b"cat", b""], small.merges, {"cat": 301}).save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_tokenizer_json_alone_is_enough(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
@@ -69,7 +107,9 @@ def test_what_transformers_saves_is_read(tokenizer, tmp_path):
     transformers = pytest.importorskip("transformers")
     tokenizer.save(tmp_path / "ours")
     transformers.AutoTokenizer.from_pretrained(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
-    assert Tokenizer.load(tmp_path / "theirs").hash == tokenizer.hash
+    loaded = Tokenizer.load(tmp_path / "theirs")
+    assert (loaded.hash, loaded.roles) == (tokenizer.hash, tokenizer.roles)
+    assert loaded.chat_template == tokenizer.chat_template
 
 
 def test_gpt2s_form_is_what_tokenizers_reads(tmp_path):
@@ -98,20 +138,35 @@ def edited(tokenizer, folder, edit):
 
 
 WRONG = {
-    "a normalizer": lambda c: c.update(normalizer={"type": "NFC"}),
+    "the normalizer": lambda c: c.update(normalizer={"type": "NFKC"}),
     "a model other than BPE": lambda c: c["model"].update(type="Unigram"),
-    "ignore_merges": lambda c: c["model"].update(ignore_merges=True),
-    "byte_fallback": lambda c: c["model"].update(byte_fallback=True),
+    "a model other": lambda c: c["model"].update(type="WordPiece"),
     "dropout": lambda c: c["model"].update(dropout=0.1),
+    "a prefix or suffix": lambda c: c["model"].update(end_of_word_suffix="</w>"),
+    "a decoder other": lambda c: c.update(decoder={"type": "BPEDecoder", "suffix": "</w>"}),
+    "the post-processor": lambda c: c.update(post_processor={"type": "Mixer"}),
     "splits text in a way": lambda c: c.update(pre_tokenizer={"type": "Whitespace"}),
-    "splits text": lambda c: c["pre_tokenizer"]["pretokenizers"][0].update(pattern={"Regex": r"\w+"}),
-    "added tokens that are not special": lambda c: c["added_tokens"][0].update(special=False),
+    "splits text in a": lambda c: c["pre_tokenizer"]["pretokenizers"][1].update(add_prefix_space=True),
+    "splits text in": lambda c: c["pre_tokenizer"]["pretokenizers"][0].update(behavior="MergedWithNext"),
+    "is no split pattern": lambda c: c["pre_tokenizer"]["pretokenizers"][0].update(pattern={"Regex": "(a"}),
+    "too large": lambda c: c["pre_tokenizer"]["pretokenizers"][0].update(pattern={"Regex": "((a{999}){999}){999}"}),
     "gaps": lambda c: c["model"]["vocab"].update(much=900),
+    "no id": lambda c: c["model"]["vocab"].update(much=-1),
+    "is no id of": lambda c: c["model"]["vocab"].update(much=10**30),
+    "gaps: 311 tokens": lambda c: c["model"]["vocab"].update(much=10**12),
+    "no id of a token": lambda c: c["model"]["vocab"].update(much=True),
+    "two tokens": lambda c: c["model"]["vocab"].update(much=100),
+    "has two ids": lambda c: c["added_tokens"][0].update(id=5),
+    "given to two tokens": lambda c: c["added_tokens"].append({**c["added_tokens"][0], "content": "<|x|>"}),
+    "no added token": lambda c: c["added_tokens"][0].update(content=""),
+    "not spelled in bytes": lambda c: c["model"]["vocab"].update({"your 你": 310}),
     "of the 256 bytes": lambda c: c["model"]["vocab"].pop("z") and c["model"]["vocab"].update(zzzz=93),
     "not in the vocabulary": lambda c: c["model"]["merges"].append("zz qq"),
-    "not a byte-level BPE tokenizer": lambda c: c.pop("model"),
-    "not a byte-level BPE": lambda c: c["model"].update(merges=["a b c"]),
-    "not a byte-level": lambda c: c["model"].update(vocab=[]),
+    "the merge": lambda c: c["model"]["merges"].append("z q"),
+    "not a tokenizer in a form": lambda c: c.pop("model"),
+    "not a tokenizer in a": lambda c: c["model"].update(merges=["a b c"]),
+    "not a tokenizer in": lambda c: c["model"].update(vocab=[]),
+    "not a tokenizer": lambda c: c["model"].update(merges=5),
 }
 
 
@@ -123,6 +178,22 @@ def test_what_is_not_supported_or_damaged_is_refused_in_words(message, tmp_path)
     assert "tokenizer.json" in str(error.value.where)
 
 
+def test_a_hostile_file_is_refused_at_once(tmp_path):
+    file = tmp_path / "tokenizer.json"
+    for content in ('{"model": ' + "[" * 100_000, '{"model": ' * 2000, '{"model": {"vocab": {"a": 1e999}}}', "\xff"):
+        file.write_text(content, encoding="latin-1")
+        with pytest.raises(ArtefactError, match="JSON"):
+            Tokenizer.load(tmp_path)
+
+
+def test_a_file_too_large_for_a_tokenizer_is_not_read(tmp_path):
+    for name in ("tokenizer.json", "some.tiktoken", "some.model"):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(1 << 40)
+        with pytest.raises(ArtefactError, match="too many|SentencePiece"):
+            Tokenizer.load(tmp_path / name)
+
+
 def test_missing_and_torn_files_are_told(tmp_path):
     with pytest.raises(ArtefactError, match="no tokenizer here"):
         Tokenizer.load(tmp_path)
@@ -130,5 +201,13 @@ def test_missing_and_torn_files_are_told(tmp_path):
     with pytest.raises(ArtefactError, match="JSON"):
         Tokenizer.load(tmp_path)
     (tmp_path / "tokenizer.json").write_text("[]")
-    with pytest.raises(ArtefactError):
+    with pytest.raises(ArtefactError, match="no object"):
+        Tokenizer.load(tmp_path)
+    (tmp_path / "vocab.json").write_text("{}")
+    with pytest.raises(ArtefactError, match="no merges beside"):
+        gpt2_files.read(tmp_path / "vocab.json")
+    for name in ("a.tiktoken", "b.tiktoken"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(ArtefactError, match=r"several tokenizers are here: a.tiktoken, b.tiktoken"):
         Tokenizer.load(tmp_path)

@@ -68,7 +68,7 @@ def test_pieces_of_a_huge_text_are_not_listed():
 def test_an_unknown_pattern_is_named():
     with pytest.raises(UsageError, match="'gpt9'") as error:
         pieces("x", "gpt9")
-    assert "gpt2, cl100k, llama3" in str(error.value.hint)
+    assert "gpt2, cl100k, o200k, llama3" in str(error.value.hint)
 
 
 def test_the_alphabet_is_that_of_tokenizers():

@@ -1,4 +1,4 @@
-"""What kind of character each of Unicode's code points is, as `regex` sees it: the compiled splitters ask this table."""
+"""What kind of character each of Unicode's code points is, as `regex` sees it: the table of the compiled splitters."""
 
 from pathlib import Path
 
