@@ -10,7 +10,7 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 
 import numpy as np
 
@@ -93,15 +93,24 @@ class BPE(Tokenizer):
         for job in work:
             self._n_bytes += job.n_bytes
             if self._can_be_compiled and compiled.serves(job.n_bytes, self._n_bytes) and self._encoder:
-                yield from self._encoder.encode(chain((job,), work), threads)
+                for has_all, group in groupby(chain((job,), work), self._has_all_bytes):
+                    if has_all:
+                        yield from self._encoder.encode(group, threads)
+                    else:
+                        yield from map(self._encode_job, group)
                 return
-            ids, offsets = self.encode_plainly(job.parts())
-            yield ids, offsets[1:][job.is_last]
+            yield self._encode_job(job)
+
+    def _encode_job(self, job: Job) -> tuple[np.ndarray, np.ndarray]:
+        ids, offsets = self.encode_plainly(job.parts())
+        return ids, offsets[1:][job.is_last]
+
+    def _has_all_bytes(self, job: Job) -> bool:
+        """Is there a token for every byte of the job? The kernels count on it."""
+        return not self.missing_bytes or not np.isin(job.bytes, np.frombuffer(self.missing_bytes, np.uint8)).any()
 
     @cached_property
     def _encoder(self):
-        if self.missing_bytes:
-            return None  # the kernels count on a token for each byte
         encoder = compiled.load("encoder")
         try:
             return encoder.Encoder(self)
@@ -127,9 +136,13 @@ class BPE(Tokenizer):
         data = as_bytes(piece)
         if self.whole_first and data in self.id_by_token:
             return (self.id_by_token[data],)
-        ids = [self._byte_ids[byte] for byte in data.translate(None, self.missing_bytes)]
+        return tuple(self.merge_plainly(data))
+
+    def merge_plainly(self, piece: bytes) -> list[int]:
+        """The ids that merging makes of one piece."""
+        ids = [self._byte_ids[byte] for byte in piece.translate(None, self.missing_bytes)]
         join = join_short if len(ids) <= LONGEST_SCANNED else join_long
-        return tuple(join(ids, self._ranks, self._results))
+        return join(ids, self._ranks, self._results)
 
     # --- tables ---
 

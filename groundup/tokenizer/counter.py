@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -13,7 +12,7 @@ from groundup import artifact
 from groundup.tokenizer import character_kinds, compiled
 from groundup.tokenizer import count_compiled as kernels
 from groundup.tokenizer import split_compiled as splitter
-from groundup.tokenizer.counts import Counts, Scratch, open_array
+from groundup.tokenizer.counts import FILES, Counts, Scratch, open_array, plain
 from groundup.tokenizer.encode_compiled import STAGED
 from groundup.tokenizer.encoder import KEY_MASKS
 from groundup.tokenizer.segments import SEGMENT, Job, as_array
@@ -25,7 +24,10 @@ FIRST_STORE = 2**16
 MOST_STORE = 2**24
 """A table of so many slots holds 650,000 pieces in 25 MB, and its store 16 MB of long ones."""
 
-N_PARTS = 32
+LARGE = 30_000_000
+"""Bytes in tables; so much is joined on disk."""
+
+N_PARTS = 16
 """Spilled pieces are divided into so many parts by their hash, each small enough to be joined in memory."""
 
 
@@ -81,25 +83,25 @@ class Counter:
     def result(self) -> Counts:
         """All that was counted; the counter is empty afterwards."""
         tables, self._tables, self._free = self._tables, [], deque()
-        if self._spilled is None:
-            if not tables:
-                return Table(limits=None).all_pieces(self._pattern)
-            first, *others = tables
-            first.limits = None
-            while others:
-                first.add(others.pop().all_pieces(self._pattern))
-            return first.all_pieces(self._pattern)
-        for table in tables:
-            self._spill(table)
-        del tables
+        if self._spilled is None and sum(table.n_bytes for table in tables) < LARGE:
+            whole = Table(limits=None)
+            for table in tables:
+                whole.add(Counts(*table.gather(0, 1), self._pattern))
+            return Counts(*whole.gather(0, 1), self._pattern)
+        while tables:
+            self._spill(tables.pop())
+        assert self._spilled is not None
         joined = Scratch()
+        n_bytes = 0
         for part in range(N_PARTS):
             whole = Table(limits=None)
             whole.add(_read_part(self._spilled.path, part, self._pattern))
             pieces, offsets, counts = whole.gather(0, 1)
-            _append(joined.path, 0, pieces, offsets, counts)
+            _append(joined.path, pieces=pieces, offsets=offsets[1 if n_bytes else 0 :] + n_bytes, counts=counts)
+            n_bytes += len(pieces)
         self._spilled = None
-        return replace(_read_part(joined.path, 0, self._pattern), keep=joined)
+        pieces, offsets, counts = (open_array(joined.path / name, dtype) for name, dtype in FILES.items())
+        return Counts(pieces, offsets, counts, self._pattern, keep=joined)
 
     def _count_job(self, job: Job) -> None:
         table = self._take()
@@ -140,6 +142,10 @@ class Table:
         self._store = np.zeros(FIRST_STORE, np.uint8)
         self._state[[kernels.USED, kernels.STORED]] = 0
 
+    @property
+    def n_bytes(self) -> int:
+        return self._table.nbytes + len(self._store)
+
     def count(self, job: Job, family: tuple[int, int], kinds: np.ndarray) -> None:
         longest = int(np.diff(job.borders).max(initial=0))
         if longest > self._room:
@@ -160,7 +166,7 @@ class Table:
         pieces, offsets = as_array(counts.pieces), np.asarray(counts.offsets)
         self._until_finished(
             lambda: kernels.add_pieces(
-                pieces, _plain(offsets), _plain(counts.counts), self._table, self._store, self._state
+                pieces, plain(offsets), plain(counts.counts), self._table, self._store, self._state
             ),
             int(np.diff(offsets).max(initial=0)),
         )
@@ -177,11 +183,11 @@ class Table:
 
     def _grow(self, is_full: bool, longest: int) -> None:
         if is_full:
-            larger = np.zeros((4 * len(self._table), 3), np.uint64)
+            larger = np.zeros(((4 if len(self._table) < 2**18 else 2) * len(self._table), 3), np.uint64)
             kernels.grow(self._table, larger)
             self._table = larger
         else:
-            larger = np.zeros(4 * len(self._store) + longest + 8, np.uint8)
+            larger = np.zeros((4 if len(self._store) < 2**22 else 2) * len(self._store) + longest + 8, np.uint8)
             larger[: len(self._store)] = self._store
             self._store = larger
 
@@ -192,30 +198,22 @@ class Table:
         kernels.gather(self._table, self._store, part, n_parts, pieces, offsets, counts)
         return pieces, offsets, counts
 
-    def all_pieces(self, pattern: str) -> Counts:
-        found = self.gather(0, 1)
-        self._empty()
-        return Counts(*found, pattern)
-
     def spill(self, folder: Path) -> None:
         """Write all pieces to the parts in a folder, and begin anew."""
         for part in range(N_PARTS):
-            _append(folder, part, *self.gather(part, N_PARTS))
+            pieces, offsets, counts = self.gather(part, N_PARTS)
+            arrays = {"pieces": pieces, "lengths": np.diff(offsets).astype(np.uint32), "counts": counts}
+            _append(folder, **{f"{name}-{part}": array for name, array in arrays.items()})
         self._empty()
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
-    """An array as the kernels take it: writable, so that numba compiles one form, and nothing but an array."""
-    return np.array(array, np.int64)
+# --- on disk: arrays that grow, and the parts of what was spilled ---
 
 
-# --- parts on disk: pieces, their lengths and their counts are appended ---
-
-
-def _append(folder: Path, part: int, pieces: np.ndarray, offsets: np.ndarray, counts: np.ndarray) -> None:
+def _append(folder: Path, **arrays: np.ndarray) -> None:
     with artifact.reporting_disk(folder):
-        for name, array in (("pieces", pieces), ("lengths", np.diff(offsets).astype(np.uint32)), ("counts", counts)):
-            with open(folder / f"{name}-{part}", "ab") as file:
+        for name, array in arrays.items():
+            with open(folder / name, "ab") as file:
                 array.tofile(file)
 
 

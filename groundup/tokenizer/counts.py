@@ -86,8 +86,14 @@ class Counts:
 
 
 def open_array(file: Path, dtype: type) -> np.ndarray:
-    """A file as a read-only array that is not read before it is looked at."""
-    return np.memmap(file, dtype, mode="r") if file.stat().st_size else np.zeros(0, dtype)
+    """A file as an array that is not read before it is looked at; what is written to it stays in memory."""
+    return np.asarray(np.memmap(file, dtype, mode="c")) if file.stat().st_size else np.zeros(0, dtype)
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """An array of numbers as the kernels take it: int64 and writable, so that numba compiles one form only."""
+    is_plain = array.dtype == np.int64 and array.flags.c_contiguous and array.flags.writeable
+    return array if is_plain else np.array(array, np.int64)
 
 
 def is_counts(path: Path | str) -> bool:

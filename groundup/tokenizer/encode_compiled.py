@@ -131,28 +131,19 @@ def token_of(data, start, stop, arena, offsets, table):
 def learn_merges(pairs, makes, table, filter, made):
     """Enter the merges of a list: pair i, (n, 2), has rank i and makes the token makes[i].
 
-    The RANK of `made` begins as NEVER for all but the 256 bytes, which are made AT_ONCE. Returns whether every merge
-    comes later than all that make its halves; where not, ranks do not follow time, and nothing here holds.
+    The RANK of `made` begins as NEVER for all but the 256 bytes, which are made AT_ONCE.
     """
-    in_order = True
-    for rank in range(len(pairs)):
-        made[makes[rank], SHORTER] = rank  # for now: the last merge that makes it
-    for rank in range(len(pairs)):
-        for half in range(2):
-            in_order &= made[pairs[rank, half], RANK] == AT_ONCE or made[pairs[rank, half], SHORTER] < rank
     for rank in range(len(pairs)):
         enter_pair(pairs[rank, 0], pairs[rank, 1], rank, table, filter)
     for rank in range(len(pairs)):
         left, right, token = pairs[rank, 0], pairs[rank, 1], makes[rank]
         if made[token, RANK] == NEVER and is_last_merge(left, right, rank, table, filter, made):
             made[token, RANK], made[token, LEFT], made[token, RIGHT] = rank, left, right
-    return in_order
 
 
 @jit
 def learn_tokens(by_length, arena, offsets, tokens, table, filter, made):
     """As `learn_merges` where the rank of a pair is the token that it makes. by_length: ids, the shortest first."""
-    in_order = True
     for token in by_length:
         start, stop = offsets[token], offsets[token + 1]
         for cut in range(start + 1, stop):
@@ -160,8 +151,6 @@ def learn_tokens(by_length, arena, offsets, tokens, table, filter, made):
             if left >= 0:
                 right = token_of(arena, cut, stop, arena, offsets, tokens)
                 if right >= 0:
-                    in_order &= made[left, RANK] == AT_ONCE or left < token
-                    in_order &= made[right, RANK] == AT_ONCE or right < token
                     enter_pair(left, right, token, table, filter)
     for token in by_length:
         start, stop = offsets[token], offsets[token + 1]
@@ -171,7 +160,6 @@ def learn_tokens(by_length, arena, offsets, tokens, table, filter, made):
                 right = token_of(arena, cut, stop, arena, offsets, tokens)
                 if right >= 0 and is_last_merge(left, right, token, table, filter, made):
                     made[token, RANK], made[token, LEFT], made[token, RIGHT] = token, left, right
-    return in_order
 
 
 @jit
@@ -188,8 +176,12 @@ def count_pairs(arena, offsets, tokens):
 
 @jit
 def is_last_merge(left, right, rank, table, filter, made):
-    """Does merging the bytes of both end with these two side by side, until `rank` joins them?"""
-    if made[left, RANK] == NEVER or made[right, RANK] == NEVER:
+    """Does merging the bytes of both end with these two side by side, until `rank` joins them?
+
+    A merge of lower rank than one that made its half would take place at once, out of order: it makes no token here,
+    and if it is the only one that does, encoder.py refuses the vocabulary.
+    """
+    if made[left, RANK] == NEVER or made[right, RANK] == NEVER or max(made[left, RANK], made[right, RANK]) > rank:
         return False
     return stay_apart(left, right, rank, table, filter, made)
 

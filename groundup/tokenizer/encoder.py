@@ -34,7 +34,11 @@ piece, which is not cached."""
 
 
 class NotInOrder(ValueError):
-    """A merge comes before one that makes its half, which no training gives: only the plain form knows what to do."""
+    """A token is made by a merge that comes before one that makes its half, which no training gives.
+
+    The kernel takes ranks for times. (That other pairs are out of order, as those of cl100k's spaces are, does no harm:
+    a token is made in one way only.)
+    """
 
 
 class Encoder:
@@ -130,18 +134,19 @@ def _merging(tokenizer: "BPE", arena: np.ndarray, offsets: np.ndarray, tokens: n
     """What `encode_piece` needs to know of the merges."""
     lengths = np.diff(offsets)
     made = np.full((tokenizer.vocab_size, 4), kernels.NEVER, np.int32)
-    made[[tokenizer.id_by_token[bytes([byte])] for byte in range(256)], kernels.RANK] = kernels.AT_ONCE
+    made[[i for i in tokenizer._byte_ids if i < tokenizer.vocab_size], kernels.RANK] = kernels.AT_ONCE
     bits = np.zeros(2**kernels.FILTER_BITS // 64, np.uint64)
     if tokenizer.by_result:
         table = _empty_table(kernels.count_pairs(arena, offsets, tokens))
         by_length = np.argsort(lengths, kind="stable")
-        in_order = kernels.learn_tokens(by_length[lengths[by_length] > 1], arena, offsets, tokens, table, bits, made)
+        kernels.learn_tokens(by_length[lengths[by_length] > 1], arena, offsets, tokens, table, bits, made)
     else:
         table = _empty_table(len(tokenizer.merges))
         pairs = np.ascontiguousarray(tokenizer.merges, np.uint32)
-        in_order = kernels.learn_merges(pairs, np.array(tokenizer._results, np.uint32), table, bits, made)
-    if not in_order:
-        raise NotInOrder
+        kernels.learn_merges(pairs, np.array(tokenizer._results, np.uint32), table, bits, made)
+    for token in np.flatnonzero((made[:, kernels.RANK] == kernels.NEVER) & (lengths > 0)).tolist():
+        if tokenizer.merge_plainly(tokenizer.token_bytes[token]) == [token]:
+            raise NotInOrder
     trie = _empty_table(int(lengths[made[:, kernels.RANK] != kernels.NEVER].sum()) // 2 + 256)
     by_two_bytes = np.full(65536 + 256, -1, np.int32)
     kernels.fill_trie(arena, offsets, made, trie, by_two_bytes)

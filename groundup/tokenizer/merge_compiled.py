@@ -1,17 +1,17 @@
 """Training's merges, compiled: the most frequent pair again and again, without ever looking through the text.
 
-All distinct pieces lie one after the other in `symbols`, an id for each byte at first, SEPARATOR around each piece. A
-token of several bytes has its id at its first and last byte and DEAD between, so that both neighbours of a token are
-found in one step. For each pair the places where it stands are kept; a pair gains places only while one of its halves
-is being made, so they lie together in `pool`, and those that have gone are noticed when they are looked at.
+All distinct pieces lie one after the other in `symbols`, an id for each byte at first. Around each piece stands
+`symbols[0]`, which is no id. A token of several bytes has its id at its first and last byte and no id between, so that
+both neighbours of a token are found in one step. Ids are uint16 or uint32, as many as there are need.
+
+For each pair the places where it stands are kept. A pair gains places only while one of its halves is being made, so
+they lie together in `pool`, and those that have gone are noticed when they are looked at.
 """
 
 import numpy as np
 
 from groundup.tokenizer.bits_compiled import jit
 from groundup.tokenizer.encode_compiled import MIX
-
-SEPARATOR, DEAD = -1, -2
 
 KEY, COUNT, PLACES = range(3)
 """Columns of the table of pairs, (slots, 3) uint64: left << 32 | right, how often, first place in `pool` << 32 | how
@@ -28,42 +28,22 @@ N_MERGES, N_PAIRS, POOLED, HEAPED, ARENA = range(5)
 FINISHED, EXHAUSTED, TABLE_FULL, POOL_FULL, HEAP_FULL, ARENA_FULL = range(6)
 
 BLOCK = 6
-"""Of 2**6 places the first knows the count of its piece."""
+"""Of 2**6 places the first knows the group of its piece. Pieces of equal count are a group and lie together."""
 
 
 # --- the text ---
 
 
 @jit
-def lay_out(pieces, offsets, order, id_by_byte, symbols):
-    """Fill `symbols`, (bytes + pieces + 1,) int32, with the pieces in this order."""
-    at = 0
-    symbols[0] = SEPARATOR
+def lay_out(pieces, offsets, order, id_by_byte, symbols, at):
+    """Write the pieces of `order` to `symbols` from place `at` on, no id behind each; returns where they end."""
     for piece in order:
         for i in range(offsets[piece], offsets[piece + 1]):
-            at += 1
             symbols[at] = id_by_byte[pieces[i]]
+            at += 1
+        symbols[at] = symbols[0]
         at += 1
-        symbols[at] = SEPARATOR
-
-
-@jit
-def group(offsets, order, counts, group_end, group_count, group_of_block):
-    """Pieces of equal count make a group; returns how many. group_of_block: the group of every 2**BLOCK-th place."""
-    n = 0
-    at = 1
-    block = 0
-    for piece in order:
-        if n == 0 or group_count[n - 1] != counts[piece]:
-            group_count[n] = counts[piece]
-            n += 1
-        end = at + offsets[piece + 1] - offsets[piece] + 1
-        while block << BLOCK < end:
-            group_of_block[block] = n - 1
-            block += 1
-        group_end[n - 1] = end
-        at = end
-    return n
+    return at
 
 
 @jit
@@ -106,6 +86,15 @@ def enter(left, right, count, first_place, n_places, table, state):
 
 
 @jit
+def count_kept(table, least):
+    """How many pairs are of at least this count."""
+    n = 0
+    for slot in range(len(table)):
+        n += table[slot, KEY] != NO_PAIR and table[slot, COUNT] >= np.uint64(least)
+    return n
+
+
+@jit
 def move_pairs(table, larger, least):
     """Enter the pairs of at least this count in another table, which is empty; returns how many."""
     n = 0
@@ -119,37 +108,46 @@ def move_pairs(table, larger, least):
 
 
 @jit
-def first_pairs(symbols, groups, counts, n_places):
-    """How often each pair of bytes occurs, and in how many places: both (65536,) int64."""
-    for place in range(1, len(symbols) - 1):
-        if symbols[place] >= 0 and symbols[place + 1] >= 0:
-            pair = symbols[place] << 8 | symbols[place + 1]
+def first_pairs(symbols, start, stop, groups, counts, n_places):
+    """Add up how often each pair of bytes occurs from `start` to `stop`, and in how many places: (65536,) int64."""
+    for place in range(max(start, 1), min(stop, len(symbols) - 1)):
+        left, right = np.int64(symbols[place]), np.int64(symbols[place + 1])
+        if left < 256 and right < 256:
+            pair = left << 8 | right
             counts[pair] += count_at(place, groups)
             n_places[pair] += 1
 
 
 @jit
-def enter_first_pairs(symbols, counts, n_places, next_place, pool, table, heap, tokens, state):
-    """Enter the pairs of bytes with their places; `state` and `next_place`, (65536,) int64, begin as zeros."""
+def enter_first_pairs(counts, n_places, next_place, table, heap, tokens, state):
+    """Enter the pairs of bytes, with room in the pool from `next_place` on, (65536,) int64, which is filled."""
     for pair in range(65536):
         next_place[pair] = state[POOLED]
         if counts[pair] > 0:
             enter(pair >> 8, pair & 255, counts[pair], state[POOLED], n_places[pair], table, state)
             push(counts[pair], pack(pair >> 8, pair & 255), heap, tokens, state)
             state[POOLED] += n_places[pair]
-    for place in range(1, len(symbols) - 1):
-        if symbols[place] >= 0 and symbols[place + 1] >= 0:
-            pair = symbols[place] << 8 | symbols[place + 1]
+
+
+@jit
+def fill_pool(symbols, start, stop, next_place, pool):
+    """Write the places of the pairs of bytes, of places from `start` to `stop`."""
+    for place in range(max(start, 1), min(stop, len(symbols) - 1)):
+        left, right = np.int64(symbols[place]), np.int64(symbols[place + 1])
+        if left < 256 and right < 256:
+            pair = left << 8 | right
             pool[next_place[pair]] = place
             next_place[pair] += 1
 
 
 @jit
-def compact_pool(table, least, symbols, tokens, pool, smaller):
-    """Copy the places that still hold their pair, of pairs of at least this count; returns how many there are."""
+def compact_pool(table, start, stop, least, symbols, tokens, pool, other, n):
+    """Copy to `other`, which holds n, the places that still hold their pair, of the pairs in slots `start` to `stop`.
+
+    Only those of pairs of at least this count. Returns how many it holds now.
+    """
     length = tokens[0]
-    n = np.int64(0)
-    for slot in range(len(table)):
+    for slot in range(start, min(stop, len(table))):
         if table[slot, KEY] == NO_PAIR or table[slot, COUNT] < np.uint64(least):
             continue
         left, right = unpack(table[slot, KEY])
@@ -158,8 +156,7 @@ def compact_pool(table, least, symbols, tokens, pool, smaller):
         for i in range(first, first + n_places):
             place = np.int64(pool[i])
             if symbols[place] == left and symbols[place + length[left]] == right:
-                if n < len(smaller):
-                    smaller[n] = place
+                other[n] = place
                 n += 1
         table[slot, PLACES] = pack(begin, n - begin)
     return n
@@ -342,17 +339,17 @@ def join(left, right, new, first_place, n_places, symbols, groups, length, pool,
         if symbols[place] != left or symbols[middle] != right:
             continue
         count = count_at(place, groups)
-        before, behind = symbols[place - 1], symbols[middle + length[right]]
-        if before >= 0 and before != new:  # if it is new, its right half lost this left one already
+        before, behind = np.int64(symbols[place - 1]), np.int64(symbols[middle + length[right]])
+        if before < len(length) and before != new:  # if it is new, its right half lost this left one already
             if neighbours[LOST_LEFT, before] == 0:
                 see(before, 0, neighbours)
             neighbours[LOST_LEFT, before] += count
-        if behind >= 0:
+        if behind < len(length):
             if neighbours[LOST_RIGHT, behind] == 0:
                 see(behind, 1, neighbours)
             neighbours[LOST_RIGHT, behind] += count
-        symbols[middle - 1] = DEAD
-        symbols[middle] = DEAD
+        symbols[middle - 1] = symbols[0]
+        symbols[middle] = symbols[0]
         symbols[place] = new
         symbols[middle + length[right] - 1] = new
         pool[first_place + n] = place
@@ -385,8 +382,10 @@ def enter_new_pairs(new, first_place, n_joined, symbols, groups, tokens, table, 
         place = np.int64(pool[i])
         count = count_at(place, groups)
         for side in range(2):
-            token = symbols[place - 1] if side == 0 else symbols[place + length[new]]
-            if token >= 0 and (side == 0 or token != new):  # two of the new side by side are seen from the right one
+            token = np.int64(symbols[place - 1] if side == 0 else symbols[place + length[new]])
+            if token < len(length) and (
+                side == 0 or token != new
+            ):  # two of the new side by side are seen from the right one
                 if neighbours[GAINED_LEFT + side, token] == 0:
                     see(token, side, neighbours)
                 neighbours[GAINED_LEFT + side, token] += count
@@ -405,8 +404,8 @@ def enter_new_pairs(new, first_place, n_joined, symbols, groups, tokens, table, 
     for i in range(first_place, first_place + n_joined):
         place = np.int64(pool[i])
         for side in range(2):
-            token = symbols[place - 1] if side == 0 else symbols[place + length[new]]
-            if token >= 0 and (side == 0 or token != new):
+            token = np.int64(symbols[place - 1] if side == 0 else symbols[place + length[new]])
+            if token < len(length) and (side == 0 or token != new):
                 at = neighbours[PLACES_LEFT + side, token]
                 if at >= 0:
                     pool[at] = place - length[token] if side == 0 else place

@@ -1,28 +1,40 @@
 """Merging with the compiled kernel: what it needs in memory, on disk where memory would not do."""
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import psutil
 
 from groundup import artifact
 from groundup.tokenizer import merge_compiled as kernels
-from groundup.tokenizer.counter import _plain
-from groundup.tokenizer.counts import Counts, Scratch
+from groundup.tokenizer.counts import Counts, Scratch, plain
 from groundup.tokenizer.segments import as_array
 
-IN_MEMORY = 150_000_000
-"""Bytes of one array; larger ones lie in a temporary file, of which the system keeps in memory what it has room for."""
+IN_MEMORY = 50_000_000
+"""Bytes of one array; larger ones lie in a temporary file, which the system keeps in its cache if it has room."""
+
+RESIDENT = 230_000_000
+"""Bytes in memory from which on what lies in files is let go again and again."""
+
+STRETCH, SLOTS = 2**21, 2**15
+"""Places, and slots, between two looks at how much memory is taken."""
+
+FEW = 64
+"""Pieces that occur less often are not sorted by count but gathered, one count after the other."""
 
 FIRST_PAIRS = 2**17
-POOL = 1.4
+POOL = 1.15
 """Room at first: slots for pairs, and places per place of the text."""
 
 A_WHILE = 256
 """Merges between two reports of progress."""
 
-RARE = 2
-"""Pairs that begin with a lower count are not kept at first: hardly a training comes down to them."""
+RARE = 150
+"""Pairs that begin with less than one RARE-th of the bytes for each merge are not kept at first. Trainings on prose,
+code and Chinese did not come down to a third of that; one that does is done again with all pairs."""
 
 
 def merge(
@@ -39,7 +51,8 @@ def merge(
     id_by_byte: (256,), the ids of bytes, which decide between pairs of equal count. first: merges to begin with.
     """
     begun = np.zeros((0, 2), np.int32) if first is None else np.ascontiguousarray(first, np.int32)
-    for least in (RARE, 1) if first is None else (1,):
+    n_bytes = int((np.diff(counts.offsets) * counts.counts).sum())
+    for least in (max(2, n_bytes // (RARE * max(1, n_merges))), 1) if first is None else (1,):
         merges = Merger(counts, n_merges, id_by_byte, lexicographic, least).run(begun, progress)
         if len(merges) == n_merges:
             break
@@ -49,7 +62,7 @@ def merge(
 class Merger:
     def __init__(self, counts: Counts, n_merges: int, id_by_byte: np.ndarray, lexicographic: bool, least: int = 1):
         self._scratch: Scratch | None = None
-        self._maps: dict[str, np.memmap] = {}
+        self._files: dict[str, np.ndarray] = {}
         self.n_merges, self.least = n_merges, least
         self.state = np.zeros(5, np.int64)
         self._lay_out(counts, np.ascontiguousarray(id_by_byte, np.int32))
@@ -67,30 +80,43 @@ class Merger:
         self.table = _empty_table(FIRST_PAIRS)
         self.heap = np.zeros(2**17, np.int64), np.zeros(2**17, np.uint64)
         pair_counts, n_places = np.zeros(65536, np.int64), np.zeros(65536, np.int64)
-        kernels.first_pairs(self.symbols, self.groups, pair_counts, n_places)
+        for start in range(0, len(self.symbols), STRETCH):
+            kernels.first_pairs(self.symbols, start, start + STRETCH, self.groups, pair_counts, n_places)
+            self._let_go()
         self.pool = self._array("pool", int(n_places.sum() * POOL) + 1000, np.uint32)
-        kernels.enter_first_pairs(
-            self.symbols, pair_counts, n_places, np.zeros(65536, np.int64),
-            self.pool, self.table, self.heap, self.tokens, self.state,
-        )  # fmt: skip
+        next_place = np.zeros(65536, np.int64)
+        kernels.enter_first_pairs(pair_counts, n_places, next_place, self.table, self.heap, self.tokens, self.state)
+        for start in range(0, len(self.symbols), STRETCH):
+            kernels.fill_pool(self.symbols, start, start + STRETCH, next_place, self.pool)
+            self._let_go()
 
     def _lay_out(self, counts: Counts, id_by_byte: np.ndarray) -> None:
-        pieces, offsets, numbers = as_array(counts.pieces), _plain(counts.offsets), _plain(counts.counts)
-        order = np.argsort(-numbers, kind="stable")
-        n_places = len(pieces) + len(numbers) + 1
-        self.symbols = self._array("symbols", n_places, np.int32)
-        kernels.lay_out(pieces, offsets, order, id_by_byte, self.symbols)
-        n_groups = len(np.unique(numbers))
-        group_end, group_count = np.zeros(n_groups, np.int64), np.zeros(n_groups, np.int64)
-        group_of_block = np.zeros((n_places >> kernels.BLOCK) + 1, np.uint32)
-        kernels.group(offsets, order, numbers, group_end, group_count, group_of_block)
-        self.groups = group_end, group_count, group_of_block
+        pieces, offsets, numbers = as_array(counts.pieces), plain(counts.offsets), plain(counts.counts)
+        ids = np.uint16 if 256 + self.n_merges < 2**16 else np.uint32
+        self.symbols = self._array("symbols", len(pieces) + len(numbers) + 1, ids)
+        self.symbols[0] = np.iinfo(ids).max  # what is no id
+        at = 1
+        group_end: list[int] = []
+        group_count: list[int] = []
+        for count, order in by_count(numbers):
+            at = kernels.lay_out(pieces, offsets, order, id_by_byte, self.symbols, at)
+            if group_count and group_count[-1] == count:
+                group_end[-1] = at
+            else:
+                group_count.append(count)
+                group_end.append(at)
+            self._let_go()
+        for array in (pieces, offsets, numbers):
+            let_go(array)
+        blocks = np.arange(0, len(self.symbols), 2**kernels.BLOCK)
+        group_of_block = np.searchsorted(np.array(group_end), blocks, side="right").astype(np.uint32)
+        self.groups = np.array(group_end, np.int64), np.array(group_count, np.int64), group_of_block
 
     def run(self, first: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
         while True:
             done = int(self.state[kernels.N_MERGES])
             # What lies in files is let go after a few merges; the first ones touch most.
-            until = min(self.n_merges, done + (1 + done // 16 if self._maps else A_WHILE))
+            until = min(self.n_merges, done + (min(1 + done // 16, A_WHILE) if self._files else A_WHILE))
             lacking = kernels.merge(
                 first, until, self.merges, self.symbols, self.groups, self.tokens, self.table, self.pool, self.heap,
                 self.neighbours, self.least, self.state,
@@ -104,9 +130,10 @@ class Merger:
 
     def make_room(self, lacking: int) -> None:
         if lacking == kernels.TABLE_FULL:
-            larger = _empty_table(2 * len(self.table))
-            self.state[kernels.N_PAIRS] = kernels.move_pairs(self.table, larger, self.least)
-            self.table = larger
+            kept = kernels.count_kept(self.table, self.least)
+            other = _empty_table(len(self.table) * (2 if 4 * kept > len(self.table) else 1))
+            self.state[kernels.N_PAIRS] = kernels.move_pairs(self.table, other, self.least)
+            self.table = other
         elif lacking == kernels.HEAP_FULL:
             self.heap = tuple(np.concatenate([array, np.zeros_like(array)]) for array in self.heap)
         elif lacking == kernels.ARENA_FULL:
@@ -114,9 +141,14 @@ class Merger:
             room = np.zeros(len(arena) + int(length.max()), np.uint8)
             self.tokens = length, begins, np.concatenate([arena, room]), ties
         elif lacking == kernels.POOL_FULL:
-            smaller = self._array("pool", len(self.pool) + len(self.symbols) // 2, np.uint32)
-            n = kernels.compact_pool(self.table, self.least, self.symbols, self.tokens, self.pool, smaller)
-            self.pool = smaller
+            other = self._array("pool", len(self.pool) + len(self.symbols) // 4, np.uint32)
+            n = 0
+            for start in range(0, len(self.table), SLOTS):
+                n = kernels.compact_pool(
+                    self.table, start, start + SLOTS, self.least, self.symbols, self.tokens, self.pool, other, n
+                )
+                self._let_go()
+            self.pool = other
             self.state[kernels.POOLED] = n
 
     def _array(self, name: str, n: int, dtype: type) -> np.ndarray:
@@ -128,15 +160,37 @@ class Merger:
         file.unlink(missing_ok=True)  # the file of an array that is still open stays until it is closed
         with artifact.reporting_disk(file):
             array = np.memmap(file, dtype, "w+", shape=(n,))
-        self._maps[name] = array
+        self._files[name] = array
         return np.asarray(array)
 
     def _let_go(self) -> None:
         """Give the memory of files back to the system, which has them in its own cache for as long as it can."""
-        for array in self._maps.values():
-            mapping = getattr(array, "_mmap", None)
-            if isinstance(mapping, mmap.mmap) and hasattr(mapping, "madvise"):
-                mapping.madvise(mmap.MADV_DONTNEED)
+        if self._files and psutil.Process().memory_info().rss > RESIDENT:
+            for array in self._files.values():
+                let_go(array)
+
+
+def let_go(array: np.ndarray) -> None:
+    """Give back the memory of an array that lies in a file."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(owner, "madvise"):
+        owner.madvise(mmap.MADV_DONTNEED)
+
+
+def by_count(numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of equal count together, the most frequent first: a count and which pieces have it, in stretches."""
+    often = np.flatnonzero(numbers >= FEW)
+    often = often[np.argsort(-numbers[often], kind="stable")]
+    borders = np.flatnonzero(np.diff(numbers[often], prepend=0)).tolist()
+    for start, stop in pairwise([*borders, len(often)]):
+        yield int(numbers[often[start]]), often[start:stop]
+    for count in range(FEW - 1, 0, -1):
+        for start in range(0, len(numbers), STRETCH):
+            found = np.flatnonzero(numbers[start : start + STRETCH] == count) + start
+            if len(found):
+                yield count, found
 
 
 def _empty_table(n_slots: int) -> np.ndarray:

@@ -35,7 +35,11 @@ class Job:
     def n_bytes(self) -> int:
         return int(self.borders[-1] - self.borders[0])
 
-    def parts(self) -> list[bytes]:
+    @property
+    def bytes(self) -> np.ndarray:
+        return self.data[self.borders[0] : self.borders[-1]]
+
+    def parts(self) -> list:
         borders = self.borders.tolist()
         return [self.data[start:stop].tobytes() for start, stop in zip(borders, borders[1:], strict=False)]
 

@@ -22,7 +22,8 @@ def run() -> None:
     counter.count(jobs([TEXT, b"a" * 2**17]))
     counts = counter.result()
     counter.add(counts)
-    merging = merger.Merger(counts, 5, np.arange(256, dtype=np.int32), lexicographic=True)
-    merging.run(np.zeros((0, 2), np.int32))
-    merging.make_room(merger.kernels.POOL_FULL)
-    merging.make_room(merger.kernels.TABLE_FULL)
+    for n_merges in (5, 2**16):  # ids of 16 and of 32 bits
+        merging = merger.Merger(counts, n_merges, np.arange(256, dtype=np.int32), lexicographic=True)
+        merging.run(np.zeros((0, 2), np.int32))
+        merging.make_room(merger.kernels.POOL_FULL)
+        merging.make_room(merger.kernels.TABLE_FULL)

@@ -90,8 +90,12 @@ def test_splits_and_ids_are_those_of_the_plain_form(encoder_of, pattern):
 def test_merges_that_no_training_gave(encoder_of, by_result, whole_first):
     rng = random.Random(by_result)
     n_refused = 0
-    for _ in range(100):
+    for _ in range(200):
         tokens, merges = random_merges(rng, rng.choice([3, 10, 40]))
+        if by_result and rng.random() < 0.5:  # a token may then come before its halves
+            rest = tokens[256:]
+            rng.shuffle(rest)
+            tokens = tokens[:256] + rest
         tokenizer = BPE(tokens, None if by_result else merges, {}, whole_first=whole_first)
         try:
             encoder = encoder_of(tokenizer)
@@ -102,7 +106,7 @@ def test_merges_that_no_training_gave(encoder_of, by_result, whole_first):
             for alphabet in ("ab", "a", "abc", "ab c1'"):
                 data = "".join(rng.choice(alphabet) for _ in range(length)).encode()
                 assert encode(encoder, data) == tokenizer.encode_plainly([data])[0].tolist(), (tokens[256:], data)
-    assert n_refused < 90
+    assert n_refused < 150
 
 
 def test_merges_out_of_order_are_left_to_the_plain_form(encoder_of):
