@@ -28,6 +28,9 @@ KERNELS = ("bits", "split", "encode", "count", "merge")
 WORTH_LOADING = 1_000_000
 """Bytes; the plain form has encoded as many before numba has been imported."""
 
+WORTH_COMPILING = 32_000_000
+"""Bytes; the plain form takes about five seconds for them, compiling three times as long, on a core of its own."""
+
 WORTH_CALLING = 2_000
 """Bytes; a kernel that is loaded begins to pay here."""
 
@@ -82,7 +85,8 @@ def serves(n_bytes: int, n_bytes_in_all: int) -> bool:
         return False
     if is_ready():
         return True
-    start()
+    if n_bytes_in_all >= WORTH_COMPILING:
+        start()
     return False
 
 

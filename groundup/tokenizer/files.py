@@ -21,6 +21,9 @@ from groundup.tokenizer.huggingface import FILES as FILES
 from groundup.tokenizer.protocol import Tokenizer
 
 
+READY = Path(__file__).with_name("ready")
+
+
 def save(tokenizer: Tokenizer, folder: Path | str) -> None:
     """Write a tokenizer into a folder, which is made if needed, as the files that `AutoTokenizer` opens.
 
@@ -30,16 +33,18 @@ def save(tokenizer: Tokenizer, folder: Path | str) -> None:
 
 
 def load(path: Path | str, *, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None) -> Tokenizer:
-    """The tokenizer of a folder or a file.
+    """The tokenizer of a folder or a file, or one that comes with groundup, by its name: see `ready`.
 
     pattern and special_tokens (id by name) are for files that do not say them: GPT-2's and tiktoken's.
     ArtefactError: no tokenizer there, a damaged one, or one that asks for what is not supported.
     """
-    path = Path(path)
+    path = READY / Path(path) if str(path) in ready() and not Path(path).exists() else Path(path)
     file = _in_folder(path) if path.is_dir() else path
     if not file.is_file():
         raise ArtefactError(
-            "there is no tokenizer here", where=str(file), hint="groundup tokenizer train TEXT --out FOLDER"
+            "there is no tokenizer here",
+            where=str(file),
+            hint=f"groundup tokenizer train TEXT --out FOLDER, or use the ready {', '.join(ready())}",
         )
     if file.suffix == ".tiktoken" or (file.suffix == ".model" and tiktoken_file.is_one(_beginning(file))):
         return tiktoken_file.read(file, pattern, special_tokens)
@@ -48,6 +53,11 @@ def load(path: Path | str, *, pattern: str | None = None, special_tokens: Mappin
     if gpt2_files.merges_beside(file):
         return gpt2_files.read(file, pattern, special_tokens)
     return huggingface.read(file)
+
+
+def ready() -> list[str]:
+    """The names of the tokenizers that come with groundup."""
+    return sorted(folder.name for folder in READY.iterdir() if folder.is_dir())
 
 
 def _in_folder(folder: Path) -> Path:

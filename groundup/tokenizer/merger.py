@@ -51,8 +51,7 @@ def merge(
     id_by_byte: (256,), the ids of bytes, which decide between pairs of equal count. first: merges to begin with.
     """
     begun = np.zeros((0, 2), np.int32) if first is None else np.ascontiguousarray(first, np.int32)
-    n_bytes = int((np.diff(counts.offsets) * counts.counts).sum())
-    for least in (max(2, n_bytes // (RARE * max(1, n_merges))), 1) if first is None else (1,):
+    for least in (max(2, counts.n_bytes // (RARE * max(1, n_merges))), 1) if first is None else (1,):
         merges = Merger(counts, n_merges, id_by_byte, lexicographic, least).run(begun, progress)
         if len(merges) == n_merges:
             break
@@ -95,6 +94,8 @@ class Merger:
         ids = np.uint16 if 256 + self.n_merges < 2**16 else np.uint32
         self.symbols = self._array("symbols", len(pieces) + len(numbers) + 1, ids)
         self.symbols[0] = np.iinfo(ids).max  # what is no id
+        read = {"pieces": pieces, "offsets": offsets, "numbers": numbers}
+        self._files |= read
         at = 1
         group_end: list[int] = []
         group_count: list[int] = []
@@ -106,8 +107,9 @@ class Merger:
                 group_count.append(count)
                 group_end.append(at)
             self._let_go()
-        for array in (pieces, offsets, numbers):
+        for name, array in read.items():
             let_go(array)
+            del self._files[name]
         blocks = np.arange(0, len(self.symbols), 2**kernels.BLOCK)
         group_of_block = np.searchsorted(np.array(group_end), blocks, side="right").astype(np.uint32)
         self.groups = np.array(group_end, np.int64), np.array(group_count, np.int64), group_of_block
@@ -141,6 +143,8 @@ class Merger:
             room = np.zeros(len(arena) + int(length.max()), np.uint8)
             self.tokens = length, begins, np.concatenate([arena, room]), ties
         elif lacking == kernels.POOL_FULL:
+            if "pool" in self._files:
+                self._files["old pool"] = self._files.pop("pool")
             other = self._array("pool", len(self.pool) + len(self.symbols) // 4, np.uint32)
             n = 0
             for start in range(0, len(self.table), SLOTS):
@@ -148,6 +152,7 @@ class Merger:
                     self.table, start, start + SLOTS, self.least, self.symbols, self.tokens, self.pool, other, n
                 )
                 self._let_go()
+            self._files.pop("old pool", None)
             self.pool = other
             self.state[kernels.POOLED] = n
 
