@@ -56,7 +56,7 @@ $(VENV)/.torch: constraints.txt
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.torch pyproject.toml
-	@echo "Installing groundup and what it needs: about 60 MB"
+	@echo "Installing groundup and what it needs: about 120 MB"
 	@$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[plots]'
 	@touch $@
 

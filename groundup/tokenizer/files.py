@@ -20,7 +20,6 @@ from groundup.tokenizer import gpt2_files, huggingface, sentencepiece_file, tikt
 from groundup.tokenizer.huggingface import FILES as FILES
 from groundup.tokenizer.protocol import Tokenizer
 
-
 READY = Path(__file__).with_name("ready")
 
 

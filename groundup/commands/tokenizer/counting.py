@@ -132,6 +132,8 @@ def texts_of(config: Any, paths: Sequence[str] | None = None) -> Iterator[str]:
     notice: Callable[[str], None] = functools.partial(say, quiet=config.quiet)
     chosen = config.paths if paths is None else paths
     texts = tuple(path for path in chosen if not counts.is_counts(path))
+    if not texts:
+        return
     for document in sources.documents(texts, field=config.text_field, notice=notice):
         yield document.text
 

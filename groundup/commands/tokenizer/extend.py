@@ -14,10 +14,10 @@ from groundup.tokenizer.train import extend as extend_tokenizer
 
 @dataclass(frozen=True)
 class ExtendConfig:
-    tokenizer: str = field(metadata={"positional": True})
-    """the tokenizer to extend: a folder or file"""
-    paths: tuple[str, ...]
+    paths: tuple[str, ...] = field(metadata={"positional": True})
     """files or folders of text, or of counts"""
+    tokenizer: str
+    """the tokenizer to extend: a folder or file"""
     vocab_size: int
     """tokens in all, the old ones among them"""
     out: str = "tokenizer"

@@ -79,7 +79,7 @@ def finish(config, tokenizer: Tokenizer, n_bytes: int, seconds: float) -> None:
     if config.json:
         print(json.dumps({"out": config.out, **facts, "seconds": round(seconds, 2)}))
     say(
-        f"{config.out}: {tokenizer.vocab_size} tokens from {n_bytes / 1e6:.1f} MB"
+        f"{config.out}: {tokenizer.vocab_size} tokens from {n_bytes:,} bytes"
         + (f", {bytes_per_token:.2f} bytes per token" if bytes_per_token else "")
         + f'\ntry it: groundup tokenizer encode --tokenizer {config.out} "Once upon a time"',
         config.quiet,
