@@ -23,6 +23,8 @@ RANK, LEFT, RIGHT, SHORTER = range(4)
 """Columns of `made`, (vocabulary, 4) int32: the rank of the last merge of a token, the two it joins, and the longest
 other token that this one begins with."""
 
+TWO_BYTES = 2**16
+
 FILTER_BITS = 22
 """Of a table of bits that tells quickly that a pair does not merge; it is small enough to stay near."""
 
@@ -219,11 +221,11 @@ def hash_step(node, byte):
 
 
 @jit
-def fill_trie(arena, offsets, made, trie, by_two_bytes):
+def fill_trie(arena, offsets, made, trie, starts):
     """Enter every token that merging can make. A node is the place of its entry, the root a place behind the table.
 
-    An entry: node above and byte << 24, token + 1 (0: none) << 1, whether there is more below. Fills SHORTER of `made`,
-    -1 where there is none.
+    An entry: node above and byte << 24, token + 1 (0: none) << 1, whether there is more below. Then fills `starts`, and
+    SHORTER of `made`, -1 where there is none.
     """
     mask = np.uint64(len(trie) - 1)
     for token in range(len(offsets) - 1):
@@ -240,52 +242,84 @@ def fill_trie(arena, offsets, made, trie, by_two_bytes):
             if trie[at] == NONE:
                 trie[at] = key << np.uint64(24)
             node = at
-            if i == offsets[token] + 1:
-                by_two_bytes[np.int64(arena[i - 1]) << 8 | np.int64(arena[i])] = at
         trie[node] |= np.uint64(token + 1) << np.uint64(1)
-        if made[token, RANK] == AT_ONCE:
-            by_two_bytes[65536 + np.int64(arena[offsets[token]])] = token
+    for first in range(256):
+        starts[2 * TWO_BYTES + first] = start_with(first, 0, 0, 1, trie)
+        for second in range(256):
+            starts[first << 8 | second] = start_with(first, second, 0, 2, trie)
+    for character in range(TWO_BYTES):
+        first, second, third = 0xE0 | character >> 12, 0x80 | character >> 6 & 63, 0x80 | character & 63
+        starts[TWO_BYTES + character] = start_with(first, second, third, 3, trie)
     for token in range(len(offsets) - 1):
         made[token, SHORTER] = -1
         if made[token, RANK] != NEVER:
             start, stop = offsets[token], offsets[token + 1]
-            made[token, SHORTER], _ = longest_token(arena, start, stop - 1, trie, by_two_bytes)
+            made[token, SHORTER], _ = longest_token(arena, start, stop - 1, trie, starts)
 
 
 @jit
-def longest_token(data, start, stop, trie, by_two_bytes):
+def start_with(first, second, third, length, trie):
+    """What the trie says of these one to three bytes, in one word: the node << 32, the longest token that they begin
+    with + 1 << 8, its length << 1, and whether there is more below the node."""
+    mask = np.uint64(len(trie) - 1)
+    node = np.uint64(len(trie))
+    found = np.uint64(0)
+    for i in range(length):
+        byte = first if i == 0 else (second if i == 1 else third)
+        key = node << np.uint64(8) | np.uint64(byte)
+        at = hash_step(node, byte) & mask
+        while trie[at] != NONE and trie[at] >> np.uint64(24) != key:
+            at = (at + np.uint64(1)) & mask
+        if trie[at] == NONE:
+            return found
+        token = trie[at] >> np.uint64(1) & np.uint64(0x7FFFFF)
+        if token > np.uint64(0):
+            found = token << np.uint64(8) | np.uint64((i + 1) << 1)
+        node = at
+    return node << np.uint64(32) | found | (trie[node] & np.uint64(1))
+
+
+@jit
+def longest_token(data, start, stop, trie, starts):
     """The longest token that `data[start:stop]` begins with and where it ends; -1 if there is none.
 
-    by_two_bytes: for each two bytes their node in the trie, -1 if no token begins with them; then for each byte its id.
+    starts: `start_with` of each two bytes, then of each character of three, then of each single byte.
     """
-    if stop - start < 2:
-        return (np.int64(by_two_bytes[65536 + np.int64(data[start])]), stop) if stop > start else (np.int64(-1), start)
-    token, end = np.int64(by_two_bytes[65536 + np.int64(data[start])]), start + 1
-    two = by_two_bytes[np.int64(data[start]) << 8 | np.int64(data[start + 1])]
-    if two < 0:
+    n = stop - start
+    if n <= 0:
+        return np.int64(-1), start
+    first = np.int64(data[start])
+    if n == 1:
+        known = starts[2 * TWO_BYTES + first]
+        return np.int64(known >> np.uint64(8) & np.uint64(0xFFFFFF)) - 1, stop
+    second = np.int64(data[start + 1])
+    if n >= 3 and first & 0xF0 == 0xE0 and second & 0xC0 == 0x80 and data[start + 2] & 0xC0 == 0x80:
+        known = starts[TWO_BYTES + ((first & 15) << 12 | (second & 63) << 6 | np.int64(data[start + 2]) & 63)]
+        at = start + 3
+    else:
+        known = starts[first << 8 | second]
+        at = start + 2
+    token = np.int64(known >> np.uint64(8) & np.uint64(0xFFFFFF)) - 1
+    end = start + np.int64(known >> np.uint64(1) & np.uint64(3))
+    if known & np.uint64(1) == np.uint64(0):
         return token, end
     mask = np.uint64(len(trie) - 1)
-    node = np.uint64(two)
-    found = np.int64(trie[node] >> np.uint64(1) & np.uint64(0x7FFFFF))
-    if found > 0:
-        token, end = found - 1, start + 2
-    if trie[node] & np.uint64(1) == np.uint64(0):
-        return token, end
-    for i in range(start + 2, stop):
+    node = known >> np.uint64(32)
+    for i in range(at, stop):
         key = node << np.uint64(8) | np.uint64(data[i])
-        at = hash_step(node, data[i]) & mask
-        entry = trie[at]
+        slot = hash_step(node, data[i]) & mask
+        entry = trie[slot]
         while entry >> np.uint64(24) != key:
             if entry == NONE:
                 return token, end
-            at = (at + np.uint64(1)) & mask
-            entry = trie[at]
+            slot = (slot + np.uint64(1)) & mask
+            entry = trie[slot]
         found = np.int64(entry >> np.uint64(1) & np.uint64(0x7FFFFF))
         if found > 0:
             token, end = found - 1, i + 1
         if entry & np.uint64(1) == np.uint64(0):
             break
-        node = at
+        node = slot
     return token, end
 
 
@@ -300,10 +334,10 @@ def encode_piece(data, start, stop, merging, whole, apart, dead, out, n_out):
     shorter. There is only one way to reach a place (that which BPE takes to there), so a place that led nowhere is
     dead for good, and the work is linear.
 
-    merging: pair table and filter, made, trie, by_two_bytes. whole: token arena, offsets, table of tokens, empty
+    merging: pair table and filter, made, trie, starts. whole: token arena, offsets, table of tokens, empty
     unless whole tokens come first. apart: known neighbours, uint64. dead: a bit for each byte of the piece and one.
     """
-    table, filter, made, trie, by_two_bytes = merging
+    table, filter, made, trie, starts = merging
     arena, offsets, tokens = whole
     if len(tokens) > 0:
         token = token_of(data, start, stop, arena, offsets, tokens)
@@ -314,7 +348,7 @@ def encode_piece(data, start, stop, merging, whole, apart, dead, out, n_out):
         dead[word] = 0
     first = n_out
     at = start
-    token, end = longest_token(data, start, stop, trie, by_two_bytes)
+    token, end = longest_token(data, start, stop, trie, starts)
     while at < stop:
         if token < 0:
             # Nothing may stand here: take back the last token and look for a shorter one.
@@ -331,7 +365,7 @@ def encode_piece(data, start, stop, merging, whole, apart, dead, out, n_out):
             out[n_out] = token
             n_out += 1
             at = end
-            token, end = longest_token(data, at, stop, trie, by_two_bytes)
+            token, end = longest_token(data, at, stop, trie, starts)
             continue
         end = at + offsets[token + 1] - offsets[token] if token >= 0 else at
     return n_out

@@ -148,11 +148,11 @@ def _merging(tokenizer: "BPE", arena: np.ndarray, offsets: np.ndarray, tokens: n
         if tokenizer.merge_plainly(tokenizer.token_bytes[token]) == [token]:
             raise NotInOrder
     trie = _empty_table(int(lengths[made[:, kernels.RANK] != kernels.NEVER].sum()) // 2 + 256)
-    by_two_bytes = np.full(65536 + 256, -1, np.int32)
-    kernels.fill_trie(arena, offsets, made, trie, by_two_bytes)
+    starts = np.zeros(2 * kernels.TWO_BYTES + 256, np.uint64)
+    kernels.fill_trie(arena, offsets, made, trie, starts)
     trie = _empty_table(int((trie != kernels.NONE).sum()))  # now that the number of nodes is known
-    kernels.fill_trie(arena, offsets, made, trie, by_two_bytes)
-    return table, bits, made, trie, by_two_bytes
+    kernels.fill_trie(arena, offsets, made, trie, starts)
+    return table, bits, made, trie, starts
 
 
 def _empty_table(n: int) -> np.ndarray:
