@@ -225,9 +225,13 @@ def read_json(path: Path | str) -> Any:
 _held: set[Path] = set()  # locks of this process, which the system would grant it twice
 
 
+class Locked(EnvironmentFault):
+    """Somebody else holds the folder."""
+
+
 @contextlib.contextmanager
 def lock(folder: Path | str) -> Iterator[None]:
-    """Hold a folder (made if absent) alone. A second holder gets EnvironmentFault naming the first.
+    """Hold a folder (made if absent) alone. A second holder gets Locked, an EnvironmentFault naming the first.
 
     The system lets go when the process ends, however it ends, so the lock of a dead process is simply taken. The lock
     is the process's own and not its children's: an orphaned worker cannot keep a run folder closed.
@@ -243,6 +247,8 @@ def lock(folder: Path | str) -> Iterator[None]:
         try:
             _lock_file(opened)
         except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):  # such as network file systems without locks
+                raise EnvironmentFault(f"cannot lock: {error.strerror}", where=str(file)) from error
             opened.seek(0)
             raise _locked(folder, opened.read(32).decode("ascii", "replace").strip()) from error
         _held.add(file)
@@ -266,8 +272,8 @@ def _lock_file(opened: BinaryIO) -> None:
         fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _locked(folder: Path, pid: str) -> EnvironmentFault:
-    return EnvironmentFault(
+def _locked(folder: Path, pid: str) -> Locked:
+    return Locked(
         f"another process is writing there (pid {pid or 'unknown'})",
         where=str(folder),
         hint="wait for it to end, or choose another folder",

@@ -23,6 +23,9 @@ MAX_CACHED_PIECES = 200_000
 MAX_CACHED_LENGTH = 64
 """Characters; a longer piece hardly ever comes twice."""
 
+MOST_COMPILED = 2**20
+"""Tokens; the ids of more do not fit the words of encode_compiled.py."""
+
 NO_RANK = 1 << 60
 
 
@@ -60,7 +63,8 @@ class BPE(Tokenizer):
         self.normalizer = normalizer
         self._cache = _Cache(self._encode_piece)
         self._n_bytes = 0
-        self._can_be_compiled = compiled_family(pattern) is not None
+        self._is_named = compiled_family(pattern) is not None
+        self._can_be_compiled = self._is_named and self.vocab_size <= MOST_COMPILED
 
     def __reduce__(self):
         # The tables and the cache are left behind: a child process builds its own.
@@ -82,7 +86,8 @@ class BPE(Tokenizer):
         ids: list[np.ndarray] = [np.zeros(0, np.uint32)]
         ends: list[np.ndarray] = [np.zeros(1, np.uint64)]
         total = 0
-        for part_ids, part_ends in self.encode_jobs(jobs(map(self._as_bytes, texts)), threads):
+        work = jobs(map(self._as_bytes, texts), may_cut=self._is_named)
+        for part_ids, part_ends in self.encode_jobs(work, threads):
             ids.append(part_ids)
             ends.append(part_ends + np.uint64(total))
             total += len(part_ids)

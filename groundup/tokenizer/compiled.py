@@ -1,4 +1,5 @@
-"""When the compiled form serves. Nobody waits for it: until it is ready, and for small texts, the plain form does.
+"""When the compiled form serves. Until it is ready, and for small texts, the plain form does: only training on much
+text waits for it.
 
 Compiling takes seconds, once for each version of groundup on each kind of processor. A child process does it, and numba
 keeps the result in the user's cache folder, where every later process finds it. A file `ready` there says that all of
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -39,6 +41,7 @@ OFF = "GROUNDUP_PLAIN"
 
 announce: Callable[[str], None] = lambda text: None  # noqa: E731 - commands put a function here that tells people
 _loaded: set[str] = set()
+_loading = Lock()
 
 
 def folder() -> Path:
@@ -58,8 +61,8 @@ def _version() -> str:
     digest = hashlib.sha256(repr((sys.version_info[:3], platform.machine(), _processor())).encode())
     for name in ("numba", "llvmlite", "numpy", "regex"):
         digest.update(metadata.version(name).encode())
-    for name in KERNELS:
-        digest.update(Path(__file__).with_name(f"{name}_compiled.py").read_bytes())
+    for name in (*(f"{name}_compiled" for name in KERNELS), "character_kinds"):
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -74,7 +77,8 @@ def _processor() -> str:
 def is_ready() -> bool:
     """Is the code compiled, so that a process has it within a second?"""
     try:
-        return OFF not in os.environ and (folder() / "ready").exists()
+        # numba takes nothing from a folder that it cannot write to.
+        return OFF not in os.environ and (folder() / "ready").exists() and os.access(folder(), os.W_OK)
     except (OSError, RuntimeError, metadata.PackageNotFoundError):
         return False  # no home, no numba
 
@@ -97,24 +101,29 @@ def start() -> None:
         return
     try:
         folder().mkdir(parents=True, exist_ok=True)
-        metadata.version("numba")
+        if not os.access(folder(), os.W_OK):
+            return
+        nowhere = subprocess.DEVNULL
+        subprocess.Popen(
+            [sys.executable, "-m", "groundup.tokenizer.compiled"],
+            stdin=nowhere,
+            stdout=nowhere,
+            stderr=nowhere,
+            start_new_session=True,
+        )
     except (OSError, RuntimeError, metadata.PackageNotFoundError):
         return
     announce("compiling the fast tokenizer, once, for about 20 seconds; the plain one works meanwhile")
-    nowhere = subprocess.DEVNULL
-    subprocess.Popen(
-        [sys.executable, "-m", "groundup.tokenizer.compiled"],
-        stdin=nowhere,
-        stdout=nowhere,
-        stderr=nowhere,
-        start_new_session=True,
-    )
 
 
 def ready(wait: bool = True) -> bool:
     """`is_ready`; if it is not and `wait`, compile here and now. False where numba or a cache folder is missing."""
     if not is_ready() and wait and OFF not in os.environ:
-        compile_all()
+        announce("compiling the fast tokenizer, once, for about 20 seconds")
+        try:
+            compile_all()
+        except (EnvironmentFault, OSError, RuntimeError, ImportError) as error:
+            announce(f"the fast tokenizer cannot be compiled, the plain one works: {error}")
     return is_ready()
 
 
@@ -123,12 +132,13 @@ def load(name: str) -> ModuleType:
     from numba.core import config
 
     settings: Any = config
-    before = settings.CACHE_DIR
-    settings.CACHE_DIR = str(folder())
-    try:
-        module = importlib.import_module(f"groundup.tokenizer.{name}")
-    finally:
-        settings.CACHE_DIR = before
+    with _loading:
+        before = settings.CACHE_DIR
+        settings.CACHE_DIR = str(folder())
+        try:
+            module = importlib.import_module(f"groundup.tokenizer.{name}")
+        finally:
+            settings.CACHE_DIR = before
     _loaded.add(name)
     return module
 
@@ -149,9 +159,7 @@ def _alone() -> Iterator[None]:
             try:
                 held.enter_context(artifact.lock(folder()))
                 break
-            except EnvironmentFault:
-                if not folder().is_dir():
-                    raise
+            except artifact.Locked:
                 time.sleep(0.1)
         yield
 

@@ -97,7 +97,7 @@ class Counter:
             whole = Table(limits=None)
             whole.add(_read_part(self._spilled.path, part, self._pattern))
             pieces, offsets, counts = whole.gather(0, 1)
-            _append(joined.path, pieces=pieces, offsets=offsets[1 if n_bytes else 0 :] + n_bytes, counts=counts)
+            _append(joined.path, pieces=pieces, offsets=offsets[1 if part else 0 :] + n_bytes, counts=counts)
             n_bytes += len(pieces)
         self._spilled = None
         pieces, offsets, counts = (open_array(joined.path / name, dtype) for name, dtype in FILES.items())
@@ -149,9 +149,10 @@ class Table:
     def count(self, job: Job, family: tuple[int, int], kinds: np.ndarray) -> None:
         longest = int(np.diff(job.borders).max(initial=0))
         if longest > self._room:
-            self._room = max(longest, 2 * SEGMENT)
-            self._classes = np.zeros((splitter.N_CLASSES, self._room // 64 + 3), np.uint64)
-            self._ends = np.zeros(self._room + 1, np.int64)
+            room = max(longest, 2 * SEGMENT)
+            self._classes = np.zeros((splitter.N_CLASSES, room // 64 + 3), np.uint64)
+            self._ends = np.zeros(room + 1, np.int64)
+            self._room = room
         splitting = (*family, kinds, self._classes, self._tail, self._ends)
         self._state[[kernels.TEXT, kernels.PIECE]] = 0
         self._until_finished(
@@ -214,7 +215,7 @@ def _append(folder: Path, **arrays: np.ndarray) -> None:
     with artifact.reporting_disk(folder):
         for name, array in arrays.items():
             with open(folder / name, "ab") as file:
-                array.tofile(file)
+                file.write(array.data)  # array.tofile would not say that the disk is full
 
 
 def _read_part(folder: Path, part: int, pattern: str) -> Counts:

@@ -61,7 +61,7 @@ class Counts:
         }
         with artifact.writing(folder, facts, replace=replace) as inside:
             for name, dtype in FILES.items():
-                np.ascontiguousarray(getattr(self, name), dtype).tofile(inside / f"{name}.bin")
+                (inside / f"{name}.bin").write_bytes(np.ascontiguousarray(getattr(self, name), dtype).data)
 
     @staticmethod
     def load(folder: Path | str) -> "Counts":

@@ -1,4 +1,4 @@
-"""Pieces to ids, compiled, and ids to bytes.
+"""Pieces to ids, compiled.
 
 A piece of at most 15 bytes is looked up in a cache that never grows: its bytes are its key, compared as two words, and
 its ids lie beside them. What is not there is encoded without merging at all: the longest token, then the longest that
@@ -496,24 +496,3 @@ def encode_texts(data, borders, splitting, merging, whole, memory, out, offsets)
         n = split(data, start, stop, family, numbers_per_piece, class_by_character, classes, tail, ends)
         n_out = encode_pieces(data, start, ends, n, merging, whole, memory, out, n_out)
         offsets[text + 1] = n_out
-
-
-@jit
-def decode_length(ids, offsets):
-    """How many bytes the ids stand for; -1 minus the place of the first one outside the vocabulary."""
-    total = 0
-    for i in range(len(ids)):
-        if ids[i] >= len(offsets) - 1:
-            return -1 - i
-        total += offsets[ids[i] + 1] - offsets[ids[i]]
-    return total
-
-
-@jit
-def decode_ids(ids, arena, offsets, out):
-    """The bytes of the ids into `out`."""
-    at = 0
-    for i in range(len(ids)):
-        for j in range(offsets[ids[i]], offsets[ids[i] + 1]):
-            out[at] = arena[j]
-            at += 1

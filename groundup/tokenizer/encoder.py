@@ -34,7 +34,9 @@ piece, which is not cached."""
 
 
 class NotInOrder(ValueError):
-    """A token is made by a merge that comes before one that makes its half, which no training gives.
+    """A token is made by a merge that comes before one that makes its half, or a token or merge is there twice.
+
+    No training gives that.
 
     The kernel takes ranks for times. (That other pairs are out of order, as those of cl100k's spaces are, does no harm:
     a token is made in one way only.)
@@ -75,10 +77,9 @@ class Encoder:
             space = self._free.pop()
         except IndexError:
             space = Workspace()
-        try:
-            return space.encode(job, self._family, self._kinds, self._merging, self._whole)
-        finally:
-            self._free.append(space)
+        found = space.encode(job, self._family, self._kinds, self._merging, self._whole)
+        self._free.append(space)  # not after an error, which may have left it with less room than it believes
+        return found
 
 
 class Workspace:
@@ -133,6 +134,8 @@ def table_size(n: int) -> int:
 def _merging(tokenizer: "BPE", arena: np.ndarray, offsets: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, ...]:
     """What `encode_piece` needs to know of the merges."""
     lengths = np.diff(offsets)
+    if len(tokenizer.id_by_token) < np.count_nonzero(lengths):
+        raise NotInOrder
     made = np.full((tokenizer.vocab_size, 4), kernels.NEVER, np.int32)
     made[[i for i in tokenizer._byte_ids if i < tokenizer.vocab_size], kernels.RANK] = kernels.AT_ONCE
     bits = np.zeros(2**kernels.FILTER_BITS // 64, np.uint64)
@@ -142,7 +145,9 @@ def _merging(tokenizer: "BPE", arena: np.ndarray, offsets: np.ndarray, tokens: n
         kernels.learn_tokens(by_length[lengths[by_length] > 1], arena, offsets, tokens, table, bits, made)
     else:
         table = _empty_table(len(tokenizer.merges))
-        pairs = np.ascontiguousarray(tokenizer.merges, np.uint32)
+        pairs = np.array(tokenizer.merges, np.uint32, order="C")  # writable, so that numba compiles one form only
+        if len(np.unique(pairs[:, 0].astype(np.uint64) << np.uint64(32) | pairs[:, 1])) < len(pairs):
+            raise NotInOrder
         kernels.learn_merges(pairs, np.array(tokenizer._results, np.uint32), table, bits, made)
     for token in np.flatnonzero((made[:, kernels.RANK] == kernels.NEVER) & (lengths > 0)).tolist():
         if tokenizer.merge_plainly(tokenizer.token_bytes[token]) == [token]:

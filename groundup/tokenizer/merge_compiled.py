@@ -248,10 +248,11 @@ def most_frequent(table, heap, tokens, least, state):
         if table[slot, KEY] != pair:
             continue  # it had become too rare to be kept
         present = np.int64(table[slot, COUNT])
+        if present < least:
+            continue
         if present == count:
             return slot
-        if present >= least:
-            push(present, pair, heap, tokens, state)
+        push(present, pair, heap, tokens, state)
     return -1
 
 
@@ -278,7 +279,7 @@ def merge(first, n_merges, merges, symbols, groups, tokens, table, pool, heap, n
                 return EXHAUSTED
             key = table[slot, KEY]
         left, right = unpack(key)
-        is_there = table[slot, KEY] == key
+        is_there = table[slot, KEY] == key and table[slot, COUNT] != np.uint64(0)
         first_place, n_places = unpack(table[slot, PLACES]) if is_there else (np.int64(0), np.int64(0))
         lacking = FINISHED
         most_new = 2 * min(n_places, 256 + done + 1)

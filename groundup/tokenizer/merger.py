@@ -1,20 +1,28 @@
 """Merging with the compiled kernel: what it needs in memory, on disk where memory would not do."""
 
+import errno
 import mmap
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import psutil
 
 from groundup import artifact
+from groundup.errors import DataError
 from groundup.tokenizer import merge_compiled as kernels
-from groundup.tokenizer.counts import Counts, Scratch, plain
+from groundup.tokenizer.counts import Counts, plain
 from groundup.tokenizer.segments import as_array
 
 IN_MEMORY = 50_000_000
 """Bytes of one array; larger ones lie in a temporary file, which the system keeps in its cache if it has room."""
+
+MOST = 2**32
+"""Places that the kernels can tell apart."""
 
 RESIDENT = 230_000_000
 """Bytes in memory from which on what lies in files is let go again and again."""
@@ -60,7 +68,6 @@ def merge(
 
 class Merger:
     def __init__(self, counts: Counts, n_merges: int, id_by_byte: np.ndarray, lexicographic: bool, least: int = 1):
-        self._scratch: Scratch | None = None
         self._files: dict[str, np.ndarray] = {}
         self.n_merges, self.least = n_merges, least
         self.state = np.zeros(5, np.int64)
@@ -133,7 +140,11 @@ class Merger:
     def make_room(self, lacking: int) -> None:
         if lacking == kernels.TABLE_FULL:
             kept = kernels.count_kept(self.table, self.least)
-            other = _empty_table(len(self.table) * (2 if 4 * kept > len(self.table) else 1))
+            size = len(self.table) * (2 if 4 * kept > len(self.table) else 1)
+            most_new = 2 * (256 + int(self.state[kernels.N_MERGES]) + 1)
+            while size // 8 * 5 - kept <= most_new:
+                size *= 2
+            other = _empty_table(size)
             self.state[kernels.N_PAIRS] = kernels.move_pairs(self.table, other, self.least)
             self.table = other
         elif lacking == kernels.HEAP_FULL:
@@ -158,12 +169,13 @@ class Merger:
 
     def _array(self, name: str, n: int, dtype: type) -> np.ndarray:
         """A new array of zeros, in a file if it is large."""
-        if n * np.dtype(dtype).itemsize <= IN_MEMORY:
+        if n > MOST:
+            raise DataError("the text has too many distinct pieces to train on", hint="use less text, see --max-bytes")
+        size = n * np.dtype(dtype).itemsize
+        if size <= IN_MEMORY:
             return np.zeros(n, dtype)
-        self._scratch = self._scratch or Scratch()
-        file = self._scratch.path / name
-        file.unlink(missing_ok=True)  # the file of an array that is still open stays until it is closed
-        with artifact.reporting_disk(file):
+        with artifact.reporting_disk(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+            _reserve(file, size)
             array = np.memmap(file, dtype, "w+", shape=(n,))
         self._files[name] = array
         return np.asarray(array)
@@ -173,6 +185,16 @@ class Merger:
         if self._files and psutil.Process().memory_info().rss > RESIDENT:
             for array in self._files.values():
                 let_go(array)
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Take the room on disk now: a disk that is full when the array is written to would end the process."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot
+                raise
 
 
 def let_go(array: np.ndarray) -> None:

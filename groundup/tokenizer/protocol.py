@@ -2,7 +2,7 @@
 sentencepiece.py; the files they are saved in, in files.py.
 
 Special tokens are made by id only: text that spells `<|endoftext|>` becomes ordinary tokens, unless `allow_special`
-names it. Bytes need not be UTF-8 and strings may hold lone surrogates, see split.as_bytes_exactly.
+names it. Bytes need not be UTF-8 and strings may hold lone surrogates, see split.as_text.
 """
 
 import codecs

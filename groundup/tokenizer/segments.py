@@ -44,8 +44,8 @@ class Job:
         return [self.data[start:stop].tobytes() for start, stop in zip(borders, borders[1:], strict=False)]
 
 
-def jobs(texts: Iterable[bytes]) -> Iterator[Job]:
-    """All texts in order, short ones joined, long ones cut."""
+def jobs(texts: Iterable[bytes], *, may_cut: bool = True) -> Iterator[Job]:
+    """All texts in order, short ones joined, long ones cut. Only for a named pattern `may_cut` be true."""
     waiting: list[bytes] = []
     size = 0
     for text in texts:
@@ -54,7 +54,7 @@ def jobs(texts: Iterable[bytes]) -> Iterator[Job]:
             yield _joined(waiting)
             waiting, size = [], 0
         if is_long:
-            yield from cut(text)
+            yield from cut(text) if may_cut else (_joined([text]),)
         else:
             waiting.append(text)
             size += len(text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from groundup import artifact
-from groundup.errors import DataError
+from groundup.errors import DataError, UsageError
 from groundup.tokenizer.segments import cut, last_border
 from groundup.tokenizer.split import compiled_family
 
@@ -81,6 +81,8 @@ def encode_file(
 
     They are uint16 up to 65,536 tokens, else uint32, as the folder's manifest says. Returns the shards.
     """
+    if ids_per_shard < 1:
+        raise UsageError(f"a shard of {ids_per_shard} ids is none", hint="use ids_per_shard=1 or more")
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
     facts = {"kind": "token ids", "tokenizer": tokenizer.hash, "dtype": dtype.name, "n_ids": 0}
     with artifact.writing(out, facts) as folder:
@@ -91,7 +93,7 @@ def encode_file(
                 if not room:
                     shard, room = shard + 1, ids_per_shard
                 with open(folder / f"ids-{shard:05}.bin", "ab") as file:
-                    ids[:room].astype(dtype).tofile(file)
+                    file.write(ids[:room].astype(dtype).data)
                 ids, room = ids[room:], max(0, room - len(ids))
     return sorted(Path(out).glob("ids-*.bin"))
 

@@ -92,6 +92,8 @@ def extend(
     """
     if tokenizer.by_result or len({*tokenizer._results}) < len(tokenizer.merges):
         raise DataError("this tokenizer makes one token by several merges, so it cannot be extended")
+    if tokenizer.missing_bytes:
+        raise DataError("this tokenizer has no token for some bytes, so it cannot be extended")
     if counted.pattern != tokenizer.pattern:
         raise DataError(f"the text was split by {counted.pattern!r}, the tokenizer splits by {tokenizer.pattern!r}")
     if vocab_size <= tokenizer.vocab_size:
@@ -101,7 +103,10 @@ def extend(
     byte_order = bytes(sorted(range(256), key=lambda byte: tokenizer.id_by_token[bytes([byte])]))
     ids = [*(tokenizer.id_by_token[bytes([byte])] for byte in byte_order), *tokenizer._results]
     number = {id: i for i, id in enumerate(ids)}  # as merges are numbered: bytes, then results
-    begun = [(number[left], number[right]) for left, right in tokenizer.merges.tolist()]
+    never = len(ids)
+    begun = [(number.get(left, never), number.get(right, never)) for left, right in tokenizer.merges.tolist()]
+    if any(max(pair) >= 256 + i for i, pair in enumerate(begun)):
+        raise DataError("this tokenizer merges tokens before they are made, so it cannot be extended")
     n_new = vocab_size - tokenizer.vocab_size
     found = merge(
         counted, len(begun) + n_new, ties=replace(_ties(ties), byte_order=byte_order), first=begun, progress=progress
@@ -177,7 +182,7 @@ def count(
 
     The bytes of a special token that a text spells are not counted, and nothing across them.
     """
-    work = jobs(_without(special_tokens, texts))
+    work = jobs(_without(special_tokens, texts), may_cut=compiled_family(pattern) is not None)
     n_bytes = 0
     spill = counts.Spill(MOST_PIECES)
     counter = None
@@ -208,11 +213,8 @@ def join(parts: Sequence[Counts]) -> Counts:
     n_bytes = sum(part.n_bytes for part in parts)
     if len(parts) == 1:
         return first
-    if (
-        sum(len(part.pieces) for part in parts) > WORTH_COMPILING
-        and compiled_family(first.pattern)
-        and compiled.ready()
-    ):
+    size = sum(len(part.pieces) for part in parts)
+    if size > WORTH_COMPILING and compiled_family(first.pattern) and compiled.ready(wait=size > WORTH_WAITING):
         counter = compiled.load("counter").Counter(first.pattern)
         for part in parts:
             counter.add(part)

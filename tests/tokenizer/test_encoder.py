@@ -118,6 +118,32 @@ def test_merges_out_of_order_are_left_to_the_plain_form(encoder_of):
     assert tokenizer.encode("abc " * 500_000).tolist() == [257, 32] * 500_000
 
 
+def test_what_is_there_twice_is_left_to_the_plain_form(encoder_of):
+    tokens = [bytes([byte]) for byte in range(256)]
+    twice = [
+        BPE([*tokens, b"ab", b"bc"], [(97, 98), (98, 99), (97, 98)], {}),  # the later one counts, as in tokenizers
+        BPE([*tokens, b"ab", b"ab"], [(97, 98)], {}, whole_first=True),
+    ]
+    assert twice[0].encode("abc").tolist() == [97, 257]
+    for tokenizer in twice:
+        with pytest.raises(ValueError):
+            encoder_of(tokenizer)
+
+
+def test_more_ids_than_fit_the_kernels_are_left_to_the_plain_form(monkeypatch):
+    monkeypatch.setattr(compiled, "serves", lambda *n_bytes: True)
+    names = {f"<|{i}|>": 256 + i for i in range(2**20 - 256 + 1)}
+    tokenizer = BPE([*(bytes([byte]) for byte in range(256)), *[b""] * len(names)], [], names)
+    assert tokenizer.encode("ab").tolist() == [97, 98]
+    assert "_encoder" not in tokenizer.__dict__
+
+
+def test_a_text_is_not_cut_where_a_pattern_of_ones_own_has_a_piece():
+    tokenizer = BPE([*(bytes([byte]) for byte in range(256)), b"b "], [(98, 32)], {}, "[a-z ]+")
+    text = "ab " * 100_000
+    assert tokenizer.encode(text).tolist() == tokenizer.encode_plainly([text])[0].tolist() == [97, 256] * 100_000
+
+
 @pytest.mark.parametrize("text", ["a", " ", "\n", "7", "，", "\xff"])
 def test_long_runs_take_no_longer_than_they_are(encoder_of, text):
     tokenizer = train([text * 5000, *CORPUS], 300, pattern="cl100k")

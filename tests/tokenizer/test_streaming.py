@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundup import artifact
-from groundup.errors import DataError
+from groundup.errors import DataError, UsageError
 from groundup.tokenizer import segments, streaming
 from groundup.tokenizer.bpe import BPE
 from groundup.tokenizer.character import CharacterTokenizer
@@ -72,3 +72,10 @@ def test_files_that_are_empty_or_not_there(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         TOKENIZER.encode_file(tmp_path / "nothing.txt", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("ids_per_shard", [0, -1])
+def test_shards_of_nothing_are_refused(tmp_path, ids_per_shard):
+    (tmp_path / "text.txt").write_text("abc")
+    with pytest.raises(UsageError):  # this wrote empty files for ever
+        TOKENIZER.encode_file(tmp_path / "text.txt", tmp_path / "ids", ids_per_shard=ids_per_shard)

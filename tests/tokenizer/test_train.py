@@ -1,10 +1,12 @@
 """Training: the same merges as Hugging Face tokenizers, and as counting everything anew after each merge."""
 
+import errno
 import json
 import lzma
 import random
 import tarfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from hypothesis import strategies as st
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Judge
 
-from groundup.errors import ArtefactError, DataError, UsageError
+from groundup.errors import ArtefactError, DataError, EnvironmentFault, UsageError
 from groundup.tokenizer import compiled, counts, merges, segments
 from groundup.tokenizer import train as training
 from groundup.tokenizer.alphabet import BYTES_IN_ORDER, spell
+from groundup.tokenizer.bpe import BPE
 from groundup.tokenizer.counts import Counts
 from groundup.tokenizer.merges import TIES
 from groundup.tokenizer.split import PATTERNS, as_bytes, as_text, pieces
@@ -194,6 +197,41 @@ def test_the_compiled_form_makes_room_when_it_has_none(always_compiled, monkeypa
     assert merge(counted, 3000).tolist() == plain.tolist()
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(st.text("abcdef", min_size=2, max_size=8).map(str.encode), st.integers(1, 9), min_size=5),
+    st.sampled_from(list(TIES)),
+    st.integers(1, 60),
+    st.integers(0, 9),
+)
+def test_pairs_that_are_too_rare_to_be_kept_are_not_merged_before_others(count_by_piece, ties, n_merges, least):
+    assert compiled.ready()
+    n_bytes = least * compiled.load("merger").RARE * n_merges
+    counted = counts.from_items(count_by_piece.items(), "gpt2", n_bytes=n_bytes)
+    found = compiled_merge(counted, n_merges, ties)
+    assert found.tolist() == merges.merge(count_by_piece, n_merges, ties=TIES[ties]).tolist()
+
+
+def compiled_merge(counted, n_merges, ties="bytes"):
+    id_by_byte = np.array([TIES[ties].byte_order.index(byte) for byte in range(256)], np.int32)
+    merge = compiled.load("merger").merge
+    return merge(counted, n_merges, id_by_byte=id_by_byte, lexicographic=TIES[ties].greatest_bytes)
+
+
+def test_counts_above_32_bits():
+    count_by_piece = {b"abc": 2**40, b"abd": 2**40 + 1, b"bc": 2**41}
+    counted = counts.from_items(count_by_piece.items(), "gpt2")
+    assert compiled.ready()
+    assert compiled_merge(counted, 4).tolist() == merges.merge(count_by_piece, 4, ties=TIES["bytes"]).tolist()
+
+
+def test_a_pair_in_more_places_than_the_table_has_room_for(monkeypatch):
+    assert compiled.ready()
+    monkeypatch.setattr(compiled.load("merger"), "FIRST_PAIRS", 2**6)
+    counted = counts.from_items([(b"xy" * 40, 5)], "gpt2")  # looked for room for ever
+    assert compiled_merge(counted, 3).tolist() == [[120, 121], [256, 256], [257, 257]]
+
+
 @pytest.mark.parametrize("judge", ["rustbpe", "CS336"])
 def test_ties_of_others(judge):
     """rustbpe numbers bytes by their value; the naive way to break ties by bytes is written out here."""
@@ -246,6 +284,43 @@ def test_compiled_counts_that_outgrow_memory_are_spilled_and_nothing_is_lost(thr
     assert Counter(dict(counter.result().items())) == Counter(map_of(texts, "gpt2"))
 
 
+def test_few_pieces_that_are_very_long_are_joined_on_disk(monkeypatch):
+    assert compiled.ready()
+    monkeypatch.setattr(compiled.load("counter"), "LARGE", 0)
+    counter = compiled.load("counter").Counter("gpt2")
+    counter.count(segments.jobs([b"a" * 100_000, b"b" * 70_000]))
+    assert dict(counter.result().items()) == {b"a" * 100_000: 1, b"b" * 70_000: 1}
+
+
+def test_a_full_disk_is_said_to_be_full(monkeypatch, tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    assert compiled.ready()
+    (tmp_path / "pieces").symlink_to("/dev/full")
+    with pytest.raises(EnvironmentFault, match="disk is full"):
+        compiled.load("counter")._append(tmp_path, pieces=np.zeros(10**6, np.uint8))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr(compiled.load("merger"), "IN_MEMORY", 10)
+    with pytest.raises(EnvironmentFault, match="disk is full"):
+        compiled_merge(count([FABLE]), 10)
+
+
+def test_more_places_than_the_kernels_can_tell_apart(monkeypatch):
+    assert compiled.ready()
+    monkeypatch.setattr(compiled.load("merger"), "MOST", 1000)
+    with pytest.raises(DataError, match="too many distinct pieces"):
+        compiled_merge(count([FABLE, CODE, CHINESE]), 10)
+
+
+def test_a_pattern_of_ones_own_is_never_cut():
+    text = "ab " * 100_000
+    assert dict(count([text], "[a-z ]+").items()) == {text.encode(): 1}
+
+
 # --- counts that are kept ---
 
 
@@ -285,6 +360,18 @@ def test_going_on_to_a_larger_vocabulary(compile_it, request):
         extend(small, count([FABLE], "cl100k"), 400)
     with pytest.raises(DataError, match="merges are possible"):
         extend(small, counted, 40_000)
+
+
+def test_what_cannot_be_extended_is_told_in_one_sentence():
+    counted = count([FABLE])
+    tokens = [bytes([byte]) for byte in range(256)]
+    for kept, merges_there, why in [
+        ([*tokens[1:], b"ab"], [(96, 97)], "no token for some bytes"),
+        ([*tokens, b"abc", b"ab"], [(257, 99), (97, 98)], "before they are made"),
+        ([*tokens, b"abc", b"ab"], [(257, 99)], "before they are made"),
+    ]:
+        with pytest.raises(DataError, match=why):
+            extend(BPE(kept, merges_there, {}), counted, 300)
 
 
 def test_special_tokens_in_the_text_are_cut_out_the_longest_first():

@@ -23,6 +23,10 @@ SIZED = (".txt", ".md")
 """Files whose size is the size of their text."""
 
 
+REQUEST = "request.json"
+"""In a folder of counts: what was counted."""
+
+
 class Progress:
     """Shows what `train` reports, one line for counting and one for merging; closed at the end."""
 
@@ -67,8 +71,8 @@ def counted(config: Any, pattern: str, special_tokens: tuple[str, ...], progress
         kept = Counts.load(config.counts)
         expected = Counts(kept.pieces, kept.offsets, kept.counts, pattern, special_tokens)
         kept.check_same_kind(expected)
-        asked = _request(config)
-        if artifact.read_json(Path(config.counts) / "request.json") != asked:
+        request = Path(config.counts) / REQUEST
+        if not request.exists() or artifact.read_json(request) != _request(config):
             raise UsageError(
                 "these counts are of other text",
                 where=config.counts,
@@ -76,6 +80,8 @@ def counted(config: Any, pattern: str, special_tokens: tuple[str, ...], progress
             )
         say(f"{config.counts}: {kept.n_bytes / 1e6:.1f} MB are counted already", config.quiet)
         return kept
+    if config.counts and Path(config.counts).exists() and any(Path(config.counts).iterdir()):
+        raise UsageError("there is something already", where=config.counts, hint="choose another --counts")
 
     kept = [replace_specials(Counts.load(path), special_tokens) for path in config.paths if counts.is_counts(path)]
     texts = tuple(path for path in config.paths if not counts.is_counts(path))
@@ -93,7 +99,7 @@ def counted(config: Any, pattern: str, special_tokens: tuple[str, ...], progress
         raise DataError(f"the counts are of pieces split by {whole.pattern!r}, not {pattern!r}")
     if config.counts:
         whole.save(config.counts)
-        artifact.write_json(Path(config.counts) / "request.json", _request(config))
+        artifact.write_json(Path(config.counts) / REQUEST, _request(config))
     return whole
 
 

@@ -48,6 +48,7 @@ def test_counts_of_two_corpora_are_joined(folder):
         (3, "no such file", ["extend", "nothing.txt", "--tokenizer", "small", "--vocab-size", "300"]),
         (5, "no tokenizer here", ["extend", "text.txt", "--tokenizer", "nothing", "--vocab-size", "300"]),
         (2, "of other text", ["train", "more.txt", "--vocab-size", "270", "--counts", "counts"]),
+        (2, "something already", ["train", "more.txt", "--vocab-size", "270", "--counts", "small"]),
         (
             3,
             "differ in pattern",
