@@ -25,7 +25,7 @@ from typing import Any
 from groundup import artifact
 from groundup.errors import EnvironmentFault
 
-KERNELS = ("bits", "split", "encode", "count", "merge")
+KERNELS = ("bits", "split", "encode", "decode", "count", "merge")
 
 WORTH_LOADING = 1_000_000
 """Bytes; the plain form has encoded as many before numba has been imported."""
@@ -78,7 +78,7 @@ def is_ready() -> bool:
     """Is the code compiled, so that a process has it within a second?"""
     try:
         # numba takes nothing from a folder that it cannot write to.
-        return OFF not in os.environ and (folder() / "ready").exists() and os.access(folder(), os.W_OK)
+        return OFF not in os.environ and (here := folder()).joinpath("ready").exists() and os.access(here, os.W_OK)
     except (OSError, RuntimeError, metadata.PackageNotFoundError):
         return False  # no home, no numba
 

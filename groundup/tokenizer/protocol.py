@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from groundup.errors import DataError, UsageError
+from groundup.tokenizer import compiled
 
 END_OF_TEXT, END_OF_TURN, PAD = "<|endoftext|>", "<|im_end|>", "<|pad|>"
 
@@ -136,8 +137,18 @@ class Tokenizer(ABC):
 
     def decode_bytes(self, ids: Iterable[int], skip_special: bool = True) -> bytes:
         """The bytes of the ids, special tokens left out or by name. DataError on an id outside the vocabulary."""
-        table = self._table(skip_special)
-        return b"".join(self._pick(table, ids))
+        if isinstance(ids, np.ndarray) and compiled.serves(ids.nbytes, ids.nbytes):
+            return self._decoders[skip_special].decode(ids)
+        return self.decode_plainly(ids, skip_special)
+
+    def decode_plainly(self, ids: Iterable[int], skip_special: bool = True) -> bytes:
+        """`decode_bytes` in plain Python."""
+        return b"".join(self._pick(self._table(skip_special), ids))
+
+    @cached_property
+    def _decoders(self) -> dict[bool, Any]:
+        decoder = compiled.load("decoder")
+        return {skip_special: decoder.Decoder(self._table(skip_special)) for skip_special in (True, False)}
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
         """The text of `decode_bytes`.

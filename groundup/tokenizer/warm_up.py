@@ -5,6 +5,7 @@ import numpy as np
 from groundup.tokenizer import merger
 from groundup.tokenizer.bpe import BPE
 from groundup.tokenizer.counter import Counter
+from groundup.tokenizer.decoder import Decoder
 from groundup.tokenizer.encoder import Encoder
 from groundup.tokenizer.segments import jobs
 
@@ -18,6 +19,7 @@ def run() -> None:
         for pattern in ("gpt2", "cl100k", "o200k"):
             list(Encoder(BPE(tokens, merges, {}, pattern, whole_first=True)).encode(jobs([TEXT])))
 
+    Decoder(tokens).decode(np.arange(3))
     counter = Counter("gpt2", most_slots=2**14, most_store=2**16)
     counter.count(jobs([TEXT, b"a" * 2**17]))
     counts = counter.result()
