@@ -269,7 +269,8 @@ def merge(first, n_merges, merges, symbols, groups, tokens, table, pool, heap, n
     length, begins, arena, _ = tokens
     while state[N_MERGES] < n_merges:
         done = state[N_MERGES]
-        room = min(np.int64(len(heap[0])) - state[HEAPED], np.int64(len(table)) // 8 * 5 - state[N_PAIRS])
+        heap_room = np.int64(len(heap[0])) - state[HEAPED]
+        table_room = np.int64(len(table)) // 8 * 5 - state[N_PAIRS]
         if done < len(first):
             slot = np.int64(slot_of(pack(first[done, 0], first[done, 1]), table))
             key = pack(first[done, 0], first[done, 1])
@@ -283,8 +284,10 @@ def merge(first, n_merges, merges, symbols, groups, tokens, table, pool, heap, n
         first_place, n_places = unpack(table[slot, PLACES]) if is_there else (np.int64(0), np.int64(0))
         lacking = FINISHED
         most_new = 2 * min(n_places, 256 + done + 1)
-        if most_new + 1 > room:
-            lacking = TABLE_FULL if np.int64(len(heap[0])) - state[HEAPED] > most_new else HEAP_FULL
+        if most_new + 1 > table_room:
+            lacking = TABLE_FULL
+        elif most_new + 1 > heap_room:
+            lacking = HEAP_FULL
         elif state[POOLED] + 2 * n_places > len(pool):
             lacking = POOL_FULL
         elif state[ARENA] + length[left] + length[right] > len(arena):

@@ -33,7 +33,7 @@ STRETCH, SLOTS = 2**21, 2**15
 FEW = 64
 """Pieces that occur less often are not sorted by count but gathered, one count after the other."""
 
-FIRST_PAIRS = 2**17
+FIRST_PAIRS = FIRST_HEAP = 2**17
 POOL = 1.15
 """Room at first: slots for pairs, and places per place of the text."""
 
@@ -84,7 +84,7 @@ class Merger:
         self.merges = np.zeros((n_merges, 2), np.int32)
 
         self.table = _empty_table(FIRST_PAIRS)
-        self.heap = np.zeros(2**17, np.int64), np.zeros(2**17, np.uint64)
+        self.heap = np.zeros(FIRST_HEAP, np.int64), np.zeros(FIRST_HEAP, np.uint64)
         pair_counts, n_places = np.zeros(65536, np.int64), np.zeros(65536, np.int64)
         for start in range(0, len(self.symbols), STRETCH):
             kernels.first_pairs(self.symbols, start, start + STRETCH, self.groups, pair_counts, n_places)

@@ -178,7 +178,8 @@ def count(
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Counts:
-    """How often each distinct piece occurs. Memory is bounded, whatever the text: what is too much goes to disk.
+    """How often each distinct piece occurs. While counting, memory is bounded: what is too much goes to disk.
+    The compiled form leaves it there; the plain form gathers the distinct pieces in memory at the end.
 
     The bytes of a special token that a text spells are not counted, and nothing across them.
     """

@@ -197,6 +197,16 @@ def test_the_compiled_form_makes_room_when_it_has_none(always_compiled, monkeypa
     assert merge(counted, 3000).tolist() == plain.tolist()
 
 
+def test_the_compiled_form_makes_room_in_a_heap_of_any_size(always_compiled, monkeypatch):
+    rng = random.Random(6)
+    counted = count([" ".join("".join(rng.choices("abcd", k=rng.randint(1, 9))) for _ in range(300))])
+    plain = merges.merge(dict(counted.items()), 300)
+    merger = compiled.load("merger")
+    for size in range(30, 600):  # in one of them the room is just what a merge may need
+        monkeypatch.setattr(merger, "FIRST_HEAP", size)
+        assert merge(counted, 300).tolist() == plain.tolist()
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(st.text("abcdef", min_size=2, max_size=8).map(str.encode), st.integers(1, 9), min_size=5),
