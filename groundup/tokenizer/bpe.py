@@ -80,6 +80,11 @@ class BPE(Tokenizer):
             },
         )
 
+    def with_tokens(self, tokens: Sequence[bytes], merges: np.ndarray | Sequence[tuple[int, int]] | None) -> "BPE":
+        """This tokenizer with other tokens and merges, all else as it is."""
+        _, options = self.__reduce__()[1]
+        return BPE(tokens, merges, self.special_ids, **options)
+
     # --- text to ids ---
 
     def _encode_texts(self, texts: Iterable[str | bytes], threads: int) -> tuple[np.ndarray, np.ndarray]:

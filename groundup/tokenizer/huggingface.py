@@ -14,12 +14,10 @@ Anything else that would change ids is refused.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from groundup import artifact
 from groundup.errors import ArtefactError
@@ -71,21 +69,7 @@ def _as_files_say(tokenizer: BPE) -> BPE:
     size = 1 + max(i for i, token in enumerate(tokenizer._shown_bytes) if token)
     if not tokenizer.by_result and size == tokenizer.vocab_size:
         return tokenizer
-    return _changed(tokenizer, tokenizer.token_bytes[:size], as_list(tokenizer))
-
-
-def _changed(tokenizer: BPE, tokens: list[bytes], merges: Sequence[tuple[int, int]] | np.ndarray | None) -> BPE:
-    return BPE(
-        tokens,
-        merges,
-        tokenizer.special_ids,
-        tokenizer.pattern,
-        tokenizer.chat_template,
-        whole_first=tokenizer.whole_first,
-        normalizer=tokenizer.normalizer,
-        roles=tokenizer.roles,
-        shown=tokenizer.shown,
-    )
+    return tokenizer.with_tokens(tokenizer.token_bytes[:size], as_list(tokenizer))
 
 
 def _json(content: Any) -> str:
@@ -267,4 +251,4 @@ def _as_marked(tokenizer: Tokenizer, marker: Mapping[str, Any]) -> Tokenizer:
     if marker.get("hash_of_files") != tokenizer.hash:
         return tokenizer
     tokens = tokenizer.token_bytes + [b""] * (size - tokenizer.vocab_size)
-    return _changed(tokenizer, tokens, None if marker.get("merges") == "by rank" else tokenizer.merges)
+    return tokenizer.with_tokens(tokens, None if marker.get("merges") == "by rank" else tokenizer.merges)

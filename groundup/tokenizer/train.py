@@ -118,17 +118,7 @@ def extend(
         ids.append(len(tokens))
         pairs.append((ids[left], ids[right]))
         tokens.append(tokens[ids[left]] + tokens[ids[right]])
-    return BPE(
-        tokens,
-        pairs,
-        tokenizer.special_ids,
-        tokenizer.pattern,
-        tokenizer.chat_template,
-        whole_first=tokenizer.whole_first,
-        normalizer=tokenizer.normalizer,
-        roles=tokenizer.roles,
-        shown=tokenizer.shown,
-    )
+    return tokenizer.with_tokens(tokens, pairs)
 
 
 def _check_enough(n_found: int, n_wanted: int, n_before: int) -> None:
