@@ -30,6 +30,12 @@ if importlib.util.find_spec("torch") is None:
     collect_ignore_glob = [f"{room}/*" for room in rooms]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-snapshots", action="store_true", help="store what layers and models compute today as .npz snapshots"
+    )
+
+
 @pytest.fixture
 def shared_data() -> Path:
     """Real books, stories and instruction sets that lie beside the repository, where they do."""

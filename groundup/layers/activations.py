@@ -1,6 +1,7 @@
 """The bends between two linear maps; without one, two of them would collapse into a single matrix."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ def silu(x: Float[Tensor, "..."], kernels: Kernels = "fused") -> Float[Tensor, "
     """x · sigmoid(x), also called swish. Used by Llama."""
     if is_fused(kernels):
         return F.silu(x)
-    return x / (1 + torch.exp(-x))
+    return x * torch.sigmoid(x)
 
 
 def gelu(x: Float[Tensor, "..."], kernels: Kernels = "fused") -> Float[Tensor, "..."]:
@@ -29,3 +30,18 @@ def gelu_tanh(x: Float[Tensor, "..."], kernels: Kernels = "fused") -> Float[Tens
     if is_fused(kernels):
         return F.gelu(x, approximate="tanh")
     return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def relu_squared(x: Float[Tensor, "..."], kernels: Kernels = "fused") -> Float[Tensor, "..."]:
+    """max(x, 0)². Cheap, and most of its outputs are exactly zero. So et al. 2021 (Primer), arXiv 2109.08668."""
+    if is_fused(kernels):
+        return x.relu().square()
+    return torch.where(x > 0, x * x, 0)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor, Kernels], Tensor]] = {
+    "silu": silu,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "relu_squared": relu_squared,
+}

@@ -9,6 +9,8 @@ Ainslie et al. 2023, arXiv 2305.13245):
     |  |  |  |                     \\/    \\/                         \\__\\/__/
     kv kv kv kv                    kv    kv                           kv
     multi-head                    grouped-query                    multi-query
+
+How queries and keys learn their positions, and what the combinations are called, is in rope.py.
 """
 
 import math
@@ -19,19 +21,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from groundup.layers.cache import KVCache
+from groundup.layers.dropout import dropout as drop
 from groundup.layers.kernels import Kernels, is_fused
 from groundup.layers.linear import Linear
+from groundup.layers.masks import causal_mask, window_mask
+from groundup.layers.norms import RMSNorm
 from groundup.layers.rope import Rotation, rotate
 from groundup.layers.softmax import softmax
-
-
-def causal_mask(T: int, S: int, device: torch.device | str | None = None) -> Bool[Tensor, "T S"]:
-    """True where a query may look: at itself and what came before. The T queries are the last of the S positions.
-
-    causal_mask(2, 4) == [[1, 1, 1, 0],
-                          [1, 1, 1, 1]]
-    """
-    return torch.ones(T, S, dtype=torch.bool, device=device).tril(S - T)
 
 
 def repeat_heads(x: Float[Tensor, "... n_kv_heads S head_dim"], n: int) -> Float[Tensor, "... n_heads S head_dim"]:
@@ -47,33 +43,58 @@ def attention(
     is_causal: bool = False,
     dropout: float = 0.0,
     kernels: Kernels = "fused",
+    *,
+    window: int | None = None,
+    scale: float | None = None,
 ) -> Float[Tensor, "... T head_dim"]:
-    """softmax(q kᵀ / sqrt(head_dim)) v: a mean of the values, weighted by how well each key fits the query.
+    """softmax(q kᵀ · scale) v: a mean of the values, weighted by how well each key fits the query.
 
     `mask` broadcasts to (..., T, S); true means attend. A query that may attend to nothing gets zeros.
     `is_causal`, in place of a mask, means: each of the T queries, which are the last of the S positions, sees no
-    later one. In dimension -3, `q` may have more heads than `k` and `v`: each of theirs then serves a group of equal
-    size. `dropout` is the share of weights set to zero; pass 0 outside training.
+    later one. `window` is how many positions a query reaches back at most, itself included, in addition to either.
+    In dimension -3, `q` may have more heads than `k` and `v`: each of theirs then serves a group of equal size.
+    `scale` None means 1 / sqrt(head_dim). `dropout` is the share of weights set to zero; pass 0 outside training.
     """
+    if window is not None and window < k.shape[-2]:
+        k, v, mask = within_window(q, k, v, mask, is_causal, window)
     T, S = q.shape[-2], k.shape[-2]
     n_groups = q.shape[-3] // k.shape[-3] if q.ndim > 2 else 1
     if is_causal and mask is None and 1 < T < S:
-        mask = causal_mask(T, S, q.device)
+        mask = causal_mask(T, S, device=q.device)
     is_square_causal = is_causal and mask is None and T == S
 
     if is_fused(kernels):
         if is_best_by_products(q, k, mask, dropout):
-            return by_products(q, k, v, causal_mask(T, S, q.device) if is_square_causal else mask)
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_square_causal, enable_gqa=n_groups > 1)
+            return by_products(q, k, v, causal_mask(T, S, device=q.device) if is_square_causal else mask, scale)
+        return F.scaled_dot_product_attention(
+            q, k, v, mask, dropout, is_square_causal, scale=scale, enable_gqa=n_groups > 1
+        )
 
     if n_groups > 1:
         k, v = repeat_heads(k, n_groups), repeat_heads(v, n_groups)
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if is_square_causal:
-        mask = causal_mask(T, S, q.device)
+        mask = causal_mask(T, S, device=q.device)
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
-    return F.dropout(softmax(scores), dropout) @ v
+    return drop(softmax(scores), dropout, kernels) @ v
+
+
+def within_window(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, is_causal: bool, window: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys and values without what no query reaches back to, and the mask that hides the rest.
+
+    One query at the end of a long cache costs `window` positions, however long the cache is.
+    """
+    T = q.shape[-2]
+    S = min(k.shape[-2], T + window - 1)
+    k, v = k[..., -S:, :], v[..., -S:, :]
+    if T == 1:
+        return k, v, None if mask is None else mask[..., -S:]
+    if mask is None:
+        return k, v, (causal_mask if is_causal else window_mask)(T, S, window, q.device)
+    return k, v, mask[..., -S:] & window_mask(T, S, window, q.device)
 
 
 def is_best_by_products(q: Tensor, k: Tensor, mask: Tensor | None, dropout: float) -> bool:
@@ -88,6 +109,7 @@ def by_products(
     k: Float[Tensor, "... n_kv_heads S head_dim"],
     v: Float[Tensor, "... n_kv_heads S head_dim"],
     mask: Bool[Tensor, "... #T #S"] | None,
+    scale: float | None = None,
 ) -> Float[Tensor, "... n_heads T head_dim"]:
     """The formula as two batched products, the mask and the scale folded into the first as an addend and a factor.
 
@@ -98,7 +120,7 @@ def by_products(
         k, v = repeat_heads(k, n_groups), repeat_heads(v, n_groups)
     addend = q.new_zeros(1) if mask is None else q.new_zeros(mask.shape).masked_fill_(~mask, -1e9)
     addend = addend.expand(*q.shape[:-1], k.shape[-2]).flatten(0, -3)
-    scale = 1 / math.sqrt(q.shape[-1])
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = torch.baddbmm(addend, q.flatten(0, -3), k.flatten(0, -3).mT, alpha=scale)
     return (torch.softmax(scores, -1) @ v.flatten(0, -3)).view(q.shape[:-1] + v.shape[-1:])
 
@@ -106,7 +128,14 @@ def by_products(
 class Attention(nn.Module):
     """Multi-head self-attention over T positions; usually (B, T, d_model), and a cache needs exactly that.
 
-    `layer` is this layer's place in a KVCache. `head_dim` defaults to d_model / n_heads and may be anything.
+    layer: this layer's place in a KVCache.
+    head_dim: d_model / n_heads where it is not given; it may be anything.
+    out_bias: whether `o_proj` has a bias; as `bias`, which is that of the other three, where it is not given.
+    qk_norm_eps: if given, every query and key head is normed before it is turned (`q_norm`, `k_norm`), which bounds
+        the scores. Henry et al. 2020, arXiv 2010.04245; in this form in Qwen3.
+    window: how many positions a query reaches back, itself included. Beltagy et al. 2020, arXiv 2004.05150.
+    scale: factor of the scores; 1 / sqrt(head_dim) where it is not given.
+    interleaved: the layout of pairs that `rotation` turns (see rope.py).
     """
 
     def __init__(
@@ -115,7 +144,13 @@ class Attention(nn.Module):
         n_heads: int,
         n_kv_heads: int | None = None,
         head_dim: int | None = None,
+        *,
         bias: bool = False,
+        out_bias: bool | None = None,
+        qk_norm_eps: float | None = None,
+        window: int | None = None,
+        scale: float | None = None,
+        interleaved: bool = False,
         dropout: float = 0.0,
         kernels: Kernels = "fused",
         layer: int = 0,
@@ -125,15 +160,22 @@ class Attention(nn.Module):
         head_dim = head_dim or d_model // n_heads
         if n_heads % n_kv_heads:
             raise ValueError(f"n_kv_heads is {n_kv_heads}; it must divide n_heads, which is {n_heads}")
+        if window is not None and window < 1:
+            raise ValueError(f"window is {window}; valid values are whole numbers from 1, and None for no window")
 
         self.head_dim = head_dim
+        self.window = window
+        self.scale = scale
+        self.interleaved = interleaved
         self.dropout = dropout
         self.kernels: Kernels = kernels
         self.layer = layer
         self.q_proj = Linear(d_model, n_heads * head_dim, bias)
         self.k_proj = Linear(d_model, n_kv_heads * head_dim, bias)
         self.v_proj = Linear(d_model, n_kv_heads * head_dim, bias)
-        self.o_proj = Linear(n_heads * head_dim, d_model, bias)
+        self.o_proj = Linear(n_heads * head_dim, d_model, bias if out_bias is None else out_bias)
+        self.q_norm = None if qk_norm_eps is None else RMSNorm(head_dim, qk_norm_eps, kernels)
+        self.k_norm = None if qk_norm_eps is None else RMSNorm(head_dim, qk_norm_eps, kernels)
 
     def forward(
         self,
@@ -142,19 +184,22 @@ class Attention(nn.Module):
         rotation: Rotation | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "... T d_model"]:
-        """`mask` None is causal; otherwise it is used as is. `rotation` turns queries and keys (see rope.py)."""
+        """`mask` None is causal; otherwise it is used as is, within the window. `rotation` turns queries and keys."""
         # (B, T, n_heads * head_dim) -> (B, n_heads, T, head_dim): from here on, heads are a batch of their own.
         q = self.q_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(-3, -2)
         k = self.k_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(-3, -2)
         v = self.v_proj(x).unflatten(-1, (-1, self.head_dim)).transpose(-3, -2)
 
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         if rotation is not None:
-            q, k = rotate(q, *rotation), rotate(k, *rotation)
+            q, k = rotate(q, *rotation, self.interleaved), rotate(k, *rotation, self.interleaved)
 
         # Keys are stored as they were turned at their own position, so they need no second turn later.
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
 
         dropout = self.dropout if self.training else 0.0
-        y = attention(q, k, v, mask, is_causal=mask is None, dropout=dropout, kernels=self.kernels)
+        is_causal = mask is None
+        y = attention(q, k, v, mask, is_causal, dropout, self.kernels, window=self.window, scale=self.scale)
         return self.o_proj(y.transpose(-3, -2).flatten(-2))

@@ -7,12 +7,16 @@
 | `o_proj` and `down_proj`                    |                                                                  |
 | weights of norms                            | one                                                              |
 | biases                                      | zero                                                             |
+| what a model lists in `starting_std`        | normal, with that std; of 0, zero                                |
 
 The residual stream is a sum of 2 · n_layers outputs. Their scale keeps its variance from growing with depth.
 Radford et al. 2019, section 2.3 (GPT-2).
+
+The last row is for a family that starts otherwise (models/fast.py): the end of a parameter's name, and its std.
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -25,10 +29,14 @@ def initialise(model: nn.Module, seed: int | None = None) -> None:
     n_layers = len(model.blocks)  # pyright: ignore[reportArgumentType]
     device = next(model.parameters()).device
     generator = None if seed is None else torch.Generator(device).manual_seed(seed)
+    own_std: Mapping[str, float] = getattr(model, "starting_std", {})
 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
+            std = next((std for ending, std in own_std.items() if name.endswith(ending)), None)
+            if std is not None:
+                parameter.normal_(0, std, generator=generator)
+            elif name.endswith("bias"):
                 parameter.zero_()
             elif parameter.ndim == 1:
                 parameter.fill_(1)

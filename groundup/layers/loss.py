@@ -2,6 +2,12 @@
 
 Every form returns the sum over the targets and their number, not a mean. Whoever adds several micro-batches up divides
 once by all targets of the step; a mean of means would weigh a target by how lonely it was in its micro-batch.
+
+Two additions keep logits from growing without end, which in 16 bits ends in loss spikes. 0 leaves either out.
+
+    softcap    logits become softcap · tanh(logits / softcap), so that none leaves ±softcap. Gemma 2, arXiv 2408.00118
+    z_loss     each target costs z_loss · log(sum(exp(logits)))² more, which keeps that sum near 1.
+               Chowdhery et al. 2022 (PaLM), arXiv 2204.02311, section 5, with 1e-4
 """
 
 import torch
@@ -22,23 +28,35 @@ def cross_entropy(
     targets: Int[Tensor, "..."],
     ignore: int = IGNORE,
     kernels: Kernels = "fused",
+    *,
+    z_loss: float = 0.0,
+    softcap: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """(sum of -log softmax(logits)[target] over targets that are not `ignore`, their number), computed in fp32.
 
     With logits all equal over 100 ids, each target costs log(100) = 4.605 nats.
     """
     logits = at_least_fp32(logits)
+    if softcap:
+        logits = softcap * torch.tanh(logits / softcap)
     is_target = targets != ignore
 
-    if is_fused(kernels):
+    if is_fused(kernels) and not z_loss:
         total = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=ignore, reduction="sum")
         return total, is_target.sum()
 
-    # -log(exp(z_t) / sum(exp(z))) = log(sum(exp(z))) - z_t, and the largest z is taken out so that exp cannot overflow.
-    highest = logits.amax(-1, keepdim=True).detach()
-    log_total = (logits - highest).exp().sum(-1).log() + highest.squeeze(-1)
-    target_logit = logits.gather(-1, targets.where(is_target, 0)[..., None]).squeeze(-1)
-    return (log_total - target_logit).where(is_target, 0).sum(), is_target.sum()
+    target = targets.where(is_target, 0)[..., None]
+    target_logit = logits.gather(-1, target)
+    if is_fused(kernels):
+        surprise = -torch.log_softmax(logits, dim=-1).gather(-1, target)
+        log_total = target_logit + surprise
+    else:
+        # -log(exp(z_t) / sum(exp(z))) = log(sum(exp(z))) - z_t, and the largest z is taken out: exp cannot overflow.
+        highest = logits.amax(-1, keepdim=True).detach()
+        log_total = (logits - highest).exp().sum(-1, keepdim=True).log() + highest
+        surprise = log_total - target_logit
+    loss = (surprise + z_loss * log_total.square()).squeeze(-1)
+    return loss.where(is_target, 0).sum(), is_target.sum()
 
 
 def mean_cross_entropy(
@@ -56,6 +74,9 @@ def linear_cross_entropy(
     ignore: int = IGNORE,
     chunk_size: int = 512,
     kernels: Kernels = "fused",
+    *,
+    z_loss: float = 0.0,
+    softcap: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """cross_entropy(hidden @ weight.T, targets), without ever holding all logits.
 
@@ -65,22 +86,34 @@ def linear_cross_entropy(
     cost nothing.
     """
     if not is_fused(kernels):
-        return cross_entropy(hidden @ weight.T, targets, ignore, kernels)
+        return cross_entropy(hidden @ weight.T, targets, ignore, kernels, z_loss=z_loss, softcap=softcap)
 
     rows = (targets.flatten() != ignore).nonzero().squeeze(-1)
     wants_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
     total = _LinearCrossEntropy.apply(
-        hidden.flatten(0, -2), weight, targets.flatten(), rows, chunk_size, wants_gradient
+        hidden.flatten(0, -2), weight, targets.flatten(), rows, chunk_size, wants_gradient, z_loss, softcap
     )
     return total, torch.tensor(len(rows), device=hidden.device)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """The gradient of -log softmax(z)[t] by z is softmax(z) - onehot(t), so the forward pass can compute it at once."""
+    """The gradient of the loss by the logits z is known as soon as they are, so the forward pass can compute it.
+
+    Of -log softmax(z)[t] it is softmax(z) - onehot(t); of c · log(sum(exp(z)))², which is added for the z-loss,
+    2c · log(sum(exp(z))) · softmax(z); and the softcap a · tanh(z / a) passes on 1 - tanh(z / a)² of it.
+    """
 
     @staticmethod
     def forward(
-        ctx, hidden: Tensor, weight: Tensor, targets: Tensor, rows: Tensor, chunk_size: int, wants_gradient: bool
+        ctx,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        rows: Tensor,
+        chunk_size: int,
+        wants_gradient: bool,
+        z_loss: float,
+        softcap: float,
     ) -> Tensor:
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
         d_hidden = torch.zeros_like(hidden)
@@ -89,10 +122,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
         for chunk in rows.split(chunk_size):
             x, target = hidden[chunk], targets[chunk, None]
-            logprobs = torch.log_softmax(x @ weight.T, dim=-1, dtype=total.dtype)
-            total -= logprobs.gather(-1, target).sum()
+            logits = x @ weight.T
+            if softcap:
+                bent = (logits.to(total.dtype) / softcap).tanh_()
+                logits = bent * softcap
+            logprobs = torch.log_softmax(logits, dim=-1, dtype=total.dtype)
+            target_logprob = logprobs.gather(-1, target)
+            total -= target_logprob.sum()
+            if z_loss:
+                log_total = logits.gather(-1, target) - target_logprob
+                total += z_loss * log_total.square().sum()
+
             if wants_gradient:
-                d_logits = logprobs.exp_().scatter_add_(-1, target, logprobs.new_full(target.shape, -1)).to(x.dtype)
+                probs = logprobs.exp_()
+                if z_loss:
+                    probs *= 1 + 2 * z_loss * log_total
+                d_logits = probs.scatter_add_(-1, target, probs.new_full(target.shape, -1))
+                if softcap:
+                    d_logits *= bent.square_().neg_().add_(1)
+                d_logits = d_logits.to(x.dtype)
                 d_hidden[chunk] = d_logits @ weight
                 d_weight += d_logits.T @ x
 
@@ -103,4 +151,5 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, d_total: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * d_total.to(d_hidden.dtype), d_weight * d_total.to(d_weight.dtype), None, None, None, None
+        gradients = d_hidden * d_total.to(d_hidden.dtype), d_weight * d_total.to(d_weight.dtype)
+        return *gradients, None, None, None, None, None, None

@@ -6,41 +6,45 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from groundup.layers.activations import gelu, gelu_tanh, silu
+from groundup.layers.activations import ACTIVATIONS, gelu, gelu_tanh, relu_squared, silu
+from tests.layers.agreement import DTYPES, KERNELS, assert_agree
 
 X = torch.linspace(-8, 8, 401, dtype=torch.float64)
+THEIRS = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu_squared": lambda x: F.relu(x) ** 2,
+}
 
 
-@pytest.mark.parametrize("kernels", ["fused", "textbook"])
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [(silu, F.silu), (gelu, F.gelu), (gelu_tanh, lambda x: F.gelu(x, approximate="tanh"))],
-    ids=["silu", "gelu", "gelu_tanh"],
-)
-def test_equals_torch_in_outputs_and_gradients(ours, theirs, kernels):
-    one, other = X.clone().requires_grad_(), X.clone().requires_grad_()
-    ours(one, kernels).sum().backward()
-    theirs(other).sum().backward()
-
-    torch.testing.assert_close(ours(X, kernels), theirs(X), atol=1e-12, rtol=0)
-    torch.testing.assert_close(one.grad, other.grad, atol=1e-12, rtol=0)
+@pytest.mark.parametrize("dtype", [torch.float64, *DTYPES])
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_equals_torch_in_outputs_and_gradients(name, kernels, dtype):
+    assert_agree(lambda x: ACTIVATIONS[name](x, kernels), THEIRS[name], [X], dtype)
 
 
-def test_gelu_tanh_is_gpt2s():
+def test_those_of_transformers():
     activations = pytest.importorskip("transformers.activations")
-    x = X.float()
-
-    torch.testing.assert_close(gelu_tanh(x), activations.ACT2FN["gelu_new"](x), atol=1e-6, rtol=0)
+    for name, theirs in (("gelu_tanh", "gelu_new"), ("relu_squared", "relu2")):
+        assert_agree(ACTIVATIONS[name], activations.ACT2FN[theirs], [X])
     assert 1e-5 < (gelu_tanh(X) - gelu(X)).abs().max() < 5e-4
 
 
-def test_worked_examples():
-    assert silu(torch.tensor(1.0)).item() == pytest.approx(1 / (1 + math.exp(-1)))
-    assert gelu(torch.tensor(1.0)).item() == pytest.approx(0.841345)  # the standard normal distribution at 1
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_worked_examples(kernels):
+    assert silu(torch.tensor(1.0), kernels).item() == pytest.approx(1 / (1 + math.exp(-1)))
+    assert gelu(torch.tensor(1.0), kernels).item() == pytest.approx(0.841345)  # the standard normal distribution at 1
+    assert relu_squared(torch.tensor([-3.0, 0.0, 3.0]), kernels).tolist() == [0, 0, 9]
 
 
-@pytest.mark.parametrize("kernels", ["fused", "textbook"])
-def test_far_out_is_finite(kernels):
-    far = torch.tensor([-200.0, 200.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_far_out_is_finite(kernels, dtype):
     for activation in (silu, gelu, gelu_tanh):
-        torch.testing.assert_close(activation(far, kernels), torch.tensor([0.0, 200.0]))
+        far = torch.tensor([-200.0, 200.0], dtype=dtype, requires_grad=True)
+        y = activation(far, kernels)
+        y.sum().backward()
+        assert y.tolist() == [0, 200]
+        assert far.grad.tolist() == [0, 1]

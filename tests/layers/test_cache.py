@@ -36,3 +36,20 @@ def test_keeps_rows_in_the_order_given():
     k, v = cache.append(0, rows[:2], rows[:2])
     assert k[:, 0, 0, 0].tolist() == [2, 0]
     assert v[:, 0, 0, 0].tolist() == [-2, 0]
+
+
+def test_remembers_ids_before_the_layers_run():
+    cache = KVCache(n_layers=1, batch_size=2, n_kv_heads=1, head_dim=2, max_length=4)
+    assert cache.ids is None
+    new = torch.zeros(2, 1, 2, 2)
+
+    assert cache.remember(torch.tensor([[1, 2], [3, 4]])).tolist() == [[1, 2], [3, 4]]
+    assert cache.length == 0
+    cache.append(0, new, new)
+    assert cache.remember(torch.tensor([[5], [6]])).tolist() == [[1, 2, 5], [3, 4, 6]]
+
+    cache.length = 1
+    cache.keep(torch.tensor([1]))
+    assert cache.remember(torch.tensor([[7, 8]])).tolist() == [[3, 7, 8]]
+    with pytest.raises(ValueError, match="room for 4 positions, and 5 are needed"):
+        cache.remember(torch.tensor([[7, 8, 9, 9]]))

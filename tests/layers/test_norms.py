@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from groundup.layers.norms import LayerNorm, RMSNorm
-
-KERNELS = ["fused", "textbook"]
+from tests.layers.agreement import DTYPES, KERNELS, assert_agree, copied, gradients
 
 
 def learned(norm):
@@ -16,6 +15,7 @@ def learned(norm):
     return norm
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize(
     ("ours", "theirs"),
@@ -24,19 +24,27 @@ def learned(norm):
         (lambda k: LayerNorm(8, 1e-3, bias=False, kernels=k), lambda: nn.LayerNorm(8, 1e-3, bias=False)),
         (lambda k: RMSNorm(8, 1e-6, kernels=k), lambda: nn.RMSNorm(8, 1e-6)),
     ],
+    ids=["LayerNorm", "LayerNorm without bias", "RMSNorm"],
 )
-def test_equals_torch_in_outputs_and_gradients(kernels, ours, theirs):
-    ours, theirs = learned(ours(kernels)), theirs()
-    theirs.load_state_dict(ours.state_dict())
-    x = (3 + 2 * torch.randn(2, 5, 8)).requires_grad_()
-    weights = torch.randn(2, 5, 8)
+def test_equals_torch_in_outputs_and_gradients(kernels, ours, theirs, dtype):
+    ours, theirs = ours(kernels).to(dtype), theirs().to(dtype)
+    copied(theirs, zip(ours.parameters(), theirs.parameters(), strict=True), std=1)
+    names = {name: name for name, _ in ours.named_parameters()}
+    x = 3 + 2 * torch.randn(2, 5, 8)
 
-    results = []
-    for norm in (ours, theirs):
-        y = norm(x)
-        results.append([y, *torch.autograd.grad((y * weights).sum(), [x, *norm.parameters()])])
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    assert_agree(ours, theirs, [x], dtype, lambda: gradients(ours, theirs, names))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_rms_norm_equals_transformers(kernels, dtype):
+    llama = pytest.importorskip("transformers.models.llama.modeling_llama")
+    ours, theirs = RMSNorm(8, 1e-6, kernels).to(dtype), llama.LlamaRMSNorm(8, 1e-6).to(dtype)
+    copied(theirs, [(ours.weight, theirs.weight)], std=1)
+
+    # A head of queries is a view across memory, as it is for QK-norm.
+    x = torch.randn(2, 5, 3, 8).transpose(1, 2)
+    assert_agree(ours, theirs, [x], dtype, lambda: gradients(ours, theirs, {"weight": "weight"}))
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
