@@ -123,7 +123,7 @@ def _decode(model: Any, rows: list[_Row], settings: Settings) -> Iterator[tuple[
             # The first pass takes whole prompts, each later one only the newest id: the cache has the rest.
             positions = _positions(is_real, ids.shape[1], context_length)
             hidden = model.hidden(ids, cache=cache, positions=positions, mask=_mask(is_real, ids.shape[1]))
-            logits = (hidden[:, -1] @ weight.T).float()
+            logits = model.logits_of(hidden[:, -1]).float()
 
             uniform = torch.tensor([row.noise.random() for row in rows], dtype=torch.float64, device=weight.device)
             ids = sampling.sample(logits, settings, seen, uniform)[:, None]

@@ -2,16 +2,21 @@
 
 Such a file exports
     Config               a frozen dataclass; it raises ValueError naming the field, its value and the valid values
-    Model(config)        ids (B, T) -> logits (B, T, vocab_size), and hidden, lm_head_weight, new_cache
+    Model(config)        a Decoder (layers/decoder.py): ids (B, T) -> logits (B, T, vocab_size)
     PRESETS              named sizes
+    ALIASES              other names that people type for them, if there are any
     count_parameters     the number of parameters of a Config, by formula
+and says how other programs hold such a model,
     HF_*, to_hf_config, from_hf_config    its names in Hugging Face's files (weights/huggingface.py)
+    GGUF_ARCHITECTURE                     its name in llama.cpp, if that knows it
+or NOT_ELSEWHERE, the sentence why none can.
 """
 
 import dataclasses
+import difflib
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -37,6 +42,11 @@ def shape_of(model: nn.Module) -> Shape:
     return cast(Shape, model.config)
 
 
+def name_of(config: Any) -> str:
+    """The architecture of a Config (or Model): the name of the file it is from."""
+    return type(config).__module__.rpartition(".")[2]
+
+
 def names() -> list[str]:
     """Every architecture there is: the files of this folder."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
@@ -50,16 +60,55 @@ def family(name: str) -> ModuleType:
 
 
 def preset(family_name: str, size: str) -> Any:
-    """The Config of a named size, in the spellings that people use: "124", "124M", "gpt2-124m", "nano", "llama-nano".
+    """The Config of a named size, in the spellings that people use: "124", "124M", "gpt2-124m", "nano", "Llama-3.2-1B".
 
     Nothing is guessed: a name that is not one of these is a ValueError with the valid ones.
     """
-    presets = family(family_name).PRESETS
-    wanted = size.lower().removeprefix(f"{family_name}-")
-    for name, config in presets.items():
-        if wanted in (name, name.removesuffix("m")):
-            return config
-    raise ValueError(f"size is {size!r}; valid values for {family_name} are {', '.join(presets)}")
+    config = _lookup(family_name, size)
+    if config is None:
+        presets = list(family(family_name).PRESETS)
+        near = _nearest(_plain(size), presets)
+        raise ValueError(f"size is {size!r}; valid values for {family_name} are {', '.join(presets)}{near}")
+    return config
+
+
+def find(name: str) -> tuple[str, Any]:
+    """(family, Config) of a name that says both: "gpt2-124m", "llama-nano", "Qwen3-0.6B".
+
+    A name that no family has, or several, such as "nano", is a ValueError.
+    """
+    found = {family_name: config for family_name in names() if (config := _lookup(family_name, name)) is not None}
+    if len(found) != 1:
+        full = [f"{family_name}-{size}" for family_name in found or names() for size in family(family_name).PRESETS]
+        if found:
+            full = [f"{family_name}-{_plain(name)}" for family_name in found]
+        raise ValueError(f"model is {name!r}; valid values are {', '.join(full)}{_nearest(_plain(name), full)}")
+    return next(iter(found.items()))
+
+
+def _lookup(family_name: str, size: str) -> Any | None:
+    module, plain = family(family_name), _plain(size)
+    aliases = getattr(module, "ALIASES", {})
+    for spelling in (plain, plain.removeprefix(f"{family_name}-")):
+        spelling = aliases.get(spelling, spelling)
+        for name in (spelling, f"{spelling}m"):
+            if name in module.PRESETS:
+                return module.PRESETS[name]
+    return None
+
+
+def _plain(size: str) -> str:
+    """A name in small letters, without what says how a model was tuned and not what it is."""
+    plain = size.lower()
+    for tuning in ("-hf", "-base", "-instruct", "-chat"):
+        plain = plain.removesuffix(tuning)
+    return plain
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str:
+    """What to add to the list of valid names if one of them was probably meant."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def build(
@@ -98,22 +147,25 @@ def change(config: Any, fields: Mapping[str, Any]) -> Any:
         for name, default in defaults.items()
         if type(default) is int and default == 0 and dataclasses.replace(config, **{name: 0}) == config
     }
-    return dataclasses.replace(config, **derived | _checked(config, fields))
+    return dataclasses.replace(config, **derived | _checked(config, fields, name_of(config)))
 
 
-def _checked(config: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(config: Any, fields: Mapping[str, Any], family_name: str, where: str = "") -> dict[str, Any]:
     """The fields, if the Config has them and their values are of the right kind; nested ones as what they stand for."""
     checked = {}
     valid = [field.name for field in dataclasses.fields(config)]
     for name, value in fields.items():
         if name not in valid:
-            raise ValueError(f"{name} is no field of {type(config).__module__}; valid names are {', '.join(valid)}")
+            what = f"{where}{name} is no field of {family_name}"
+            raise ValueError(f"{what}; valid names are {', '.join(valid)}{_nearest(name, valid)}")
         before = getattr(config, name)
         if dataclasses.is_dataclass(before) and isinstance(value, Mapping):
-            value = dataclasses.replace(before, **_checked(before, value))  # pyright: ignore[reportArgumentType]
+            inner = _checked(before, value, family_name, f"{where}{name}.")
+            value = dataclasses.replace(before, **inner)  # pyright: ignore[reportArgumentType]
         if type(before) is float and type(value) is int:
             value = float(value)
         if type(value) is not type(before):
-            raise ValueError(f"{name} is {value!r}; valid values are of the kind of {before!r}")
+            kind = "tables" if dataclasses.is_dataclass(before) else f"of type {type(before).__name__}"
+            raise ValueError(f"{where}{name} is {value!r}, of type {type(value).__name__}; valid values are {kind}")
         checked[name] = value
     return checked

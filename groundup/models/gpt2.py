@@ -10,19 +10,20 @@ Read it from the leaf to the whole: Block, Model, PRESETS.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from groundup.layers.attention import Attention
 from groundup.layers.cache import KVCache
+from groundup.layers.decoder import Decoder, check_shape, fill_in
 from groundup.layers.embedding import Embedding
 from groundup.layers.feed_forward import MLP
 from groundup.layers.initialise import initialise
 from groundup.layers.kernels import Kernels
 from groundup.layers.linear import Linear
 from groundup.layers.norms import LayerNorm
+from groundup.layers.rope import Rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class Config:
     n_heads: int = 12
     d_ff: int = 0
     """0 means 4 · d_model."""
+    activation: str = "gelu_tanh"
+    """Or "gelu", the exact form, which nanoGPT's models were trained with."""
     norm_eps: float = 1e-5
     dropout: float = 0.1
     """Of the embeddings, the attention weights and both outputs of a block; only in training. Use 0 when every
@@ -44,18 +47,10 @@ class Config:
     """Whether the output head is the embedding table."""
 
     def __post_init__(self):
-        # A frozen dataclass has no other way to fill in a default that depends on another field.
-        object.__setattr__(self, "d_ff", self.d_ff or 4 * self.d_model)
-
-        for name in ("vocab_size", "context_length", "n_layers", "d_model", "n_heads", "d_ff"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; valid values are whole numbers from 1")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"n_heads is {self.n_heads}; valid values divide d_model, which is {self.d_model}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; valid values are from 0 up to, not including, 1")
-        if not 0 < self.norm_eps < 1:
-            raise ValueError(f"norm_eps is {self.norm_eps}; valid values are between 0 and 1, such as 1e-5")
+        fill_in(self, d_ff=4 * self.d_model)
+        check_shape(self)
+        if self.activation not in ("gelu_tanh", "gelu"):
+            raise ValueError(f"activation is {self.activation!r}; valid values are gelu_tanh, gelu")
 
     @property
     def n_kv_heads(self) -> int:
@@ -75,18 +70,22 @@ class Block(nn.Module):
         self.attn_norm = LayerNorm(c.d_model, c.norm_eps, kernels=kernels)
         self.attn = Attention(c.d_model, c.n_heads, bias=True, dropout=c.dropout, kernels=kernels, layer=layer)
         self.mlp_norm = LayerNorm(c.d_model, c.norm_eps, kernels=kernels)
-        self.mlp = MLP(c.d_model, c.d_ff, kernels=kernels)
+        self.mlp = MLP(c.d_model, c.d_ff, kernels=kernels, activation=c.activation)
         self.dropout = c.dropout
 
     def forward(
-        self, x: Float[Tensor, "B T d_model"], mask: Tensor | None = None, cache: KVCache | None = None
+        self,
+        x: Float[Tensor, "B T d_model"],
+        rotation: Rotation | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
     ) -> Float[Tensor, "B T d_model"]:
-        x = x + F.dropout(self.attn(self.attn_norm(x), mask, cache=cache), self.dropout, self.training)
+        x = x + F.dropout(self.attn(self.attn_norm(x), mask, rotation, cache), self.dropout, self.training)
         return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
 
 
-class Model(nn.Module):
-    """ids (B, T) -> logits (B, T, vocab_size)."""
+class Model(Decoder):
+    """ids (B, T) -> logits (B, T, vocab_size). Its positions are learned, and end where `context_length` does."""
 
     def __init__(self, config: Config, kernels: Kernels = "fused"):
         super().__init__()
@@ -98,52 +97,14 @@ class Model(nn.Module):
         self.lm_head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
         initialise(self)
 
-    def forward(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        cache: KVCache | None = None,
-        positions: Int[Tensor, "#B T"] | None = None,
-        mask: Bool[Tensor, "#B 1 #T S"] | None = None,
-    ) -> Float[Tensor, "B T vocab_size"]:
-        """Logits of the id that follows each position.
-
-        With a `cache`, `ids` are the new ones only. `positions` count on from the cache where they are not given.
-        `mask` None is causal; else true means attend, over the S = cache.length + T positions there then are.
-        """
-        return self.hidden(ids, cache=cache, positions=positions, mask=mask) @ self.lm_head_weight.T
-
-    def hidden(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        cache: KVCache | None = None,
-        positions: Int[Tensor, "#B T"] | None = None,
-        mask: Bool[Tensor, "#B 1 #T S"] | None = None,
+    def embed(
+        self, ids: Int[Tensor, "B T"], positions: Int[Tensor, "#B T"], cache: KVCache | None
     ) -> Float[Tensor, "B T d_model"]:
-        """The final, normed states: what the output head reads."""
-        start = 0 if cache is None else cache.length
-        if positions is None:
-            end, context_length = start + ids.shape[1], self.config.context_length
-            if end > context_length:
-                raise ValueError(f"{end} positions were asked of a GPT-2 with a context_length of {context_length}")
-            positions = torch.arange(start, end, device=ids.device)[None]
+        return self.tok_embed(ids) + self.pos_embed(positions)
 
-        x = self.tok_embed(ids) + self.pos_embed(positions)
-        x = F.dropout(x, self.config.dropout, self.training)
-        for block in self.blocks:
-            x = block(x, mask, cache)
-        return self.final_norm(x)
-
-    @property
-    def lm_head_weight(self) -> Float[Tensor, "vocab_size d_model"]:
-        return self.tok_embed.weight if self.lm_head is None else self.lm_head.weight
-
-    def new_cache(self, batch_size: int, max_length: int, dtype: torch.dtype | None = None) -> KVCache:
-        """An empty cache of this model's shape, on its device; in its dtype, unless another is named."""
-        c, weight = self.config, self.tok_embed.weight
-        shape = (c.n_layers, batch_size, c.n_kv_heads, c.head_dim, max_length)
-        return KVCache(*shape, dtype=dtype or weight.dtype, device=weight.device)
+    def past_the_end(self, end: int) -> None:
+        context_length = self.config.context_length
+        raise ValueError(f"{end} positions were asked of a GPT-2 with a context_length of {context_length}")
 
 
 def count_parameters(config: Config) -> int:
@@ -171,8 +132,15 @@ PRESETS: dict[str, Config] = {
 }
 
 
-# --- In Hugging Face's terms: theirs -> ours, "{}" is the number of the block; three of ours are fused in `c_attn` ---
+ALIASES = {
+    "gpt2": "124m", "medium": "355m", "large": "774m", "xl": "1558m", "117m": "124m", "345m": "355m", "1.5b": "1558m",
+}  # fmt: skip
+"""117M, 345M and 1.5B are what OpenAI called them at first; 117M and 345M were counted wrongly."""
 
+
+# --- Elsewhere: theirs -> ours, "{}" is the number of the block; three of ours are fused in `c_attn` ---
+
+GGUF_ARCHITECTURE = "gpt2"
 HF_ARCHITECTURE = "GPT2LMHeadModel"
 HF_TRANSPOSED: tuple[str, ...] = ("c_attn", "c_proj", "c_fc")
 HF_MODULES = {
@@ -197,7 +165,7 @@ def to_hf_config(config: Config) -> dict[str, Any]:
         "n_head": config.n_heads,
         "n_inner": config.d_ff,
         "layer_norm_epsilon": config.norm_eps,
-        "activation_function": "gelu_new",
+        "activation_function": "gelu" if config.activation == "gelu" else "gelu_new",
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
         "resid_pdrop": config.dropout,
@@ -205,7 +173,7 @@ def to_hf_config(config: Config) -> dict[str, Any]:
 
 
 def from_hf_config(settings: Any) -> Config:
-    settings.must_be("activation_function", "gelu_new", "gelu_pytorch_tanh")
+    settings.must_be("activation_function", "gelu_new", "gelu_pytorch_tanh", "gelu")
     settings.must_be("scale_attn_weights", True)
     settings.must_be("scale_attn_by_inverse_layer_idx", False)
     settings.must_be("add_cross_attention", False)
@@ -216,6 +184,7 @@ def from_hf_config(settings: Any) -> Config:
         d_model=settings.read("n_embd", int),
         n_heads=settings.read("n_head", int),
         d_ff=settings.read("n_inner", int, 0),
+        activation="gelu" if settings.read("activation_function", str, "gelu_new") == "gelu" else "gelu_tanh",
         norm_eps=settings.read("layer_norm_epsilon", float, 1e-5),
         dropout=settings.read("resid_pdrop", float, 0.1),
         tie_embeddings=settings.read("tie_word_embeddings", bool, True),

@@ -8,36 +8,23 @@ key-value head.
 Read it from the leaf to the whole: Block, Model, PRESETS.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from groundup.layers.attention import Attention
 from groundup.layers.cache import KVCache
+from groundup.layers.decoder import Decoder, check_shape, fill_in
 from groundup.layers.embedding import Embedding
 from groundup.layers.feed_forward import SwiGLU, hidden_size
 from groundup.layers.initialise import initialise
 from groundup.layers.kernels import Kernels
 from groundup.layers.linear import Linear
 from groundup.layers.norms import RMSNorm
-from groundup.layers.rope import RoPE, Rotation
-
-
-@dataclass(frozen=True, kw_only=True)
-class RopeConfig:
-    """How positions turn queries and keys."""
-
-    theta: float = 10_000.0
-    """The slowest pair of a head turns once in about 2π · theta positions. Longer contexts want a larger theta."""
-
-    def __post_init__(self):
-        if not self.theta > 1:
-            raise ValueError(f"rope.theta is {self.theta}; valid values are above 1, such as 10000")
+from groundup.layers.rope import RoPE, RopeConfig, Rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,25 +51,9 @@ class Config:
     rope: RopeConfig = field(default_factory=RopeConfig)
 
     def __post_init__(self):
-        # A frozen dataclass has no other way to fill in defaults that depend on other fields.
-        object.__setattr__(self, "n_kv_heads", self.n_kv_heads or self.n_heads)
-        object.__setattr__(self, "d_ff", self.d_ff or hidden_size(self.d_model))
-        object.__setattr__(self, "head_dim", self.head_dim or self.d_model // max(1, self.n_heads))
-
-        sizes = ("vocab_size", "context_length", "n_layers", "d_model", "n_heads", "n_kv_heads", "head_dim", "d_ff")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; valid values are whole numbers from 1")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"n_heads is {self.n_heads}; valid values divide d_model, which is {self.d_model}")
-        if self.n_heads % self.n_kv_heads:
-            raise ValueError(f"n_kv_heads is {self.n_kv_heads}; valid values divide n_heads, which is {self.n_heads}")
-        if self.head_dim % 2:
-            raise ValueError(f"head_dim is {self.head_dim}; valid values are even, because RoPE turns pairs")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; valid values are from 0 up to, not including, 1")
-        if not 0 < self.norm_eps < 1:
-            raise ValueError(f"norm_eps is {self.norm_eps}; valid values are between 0 and 1, such as 1e-5")
+        head_dim = self.d_model // max(1, self.n_heads)
+        fill_in(self, n_kv_heads=self.n_heads, head_dim=head_dim, d_ff=hidden_size(self.d_model))
+        check_shape(self)
 
 
 class Block(nn.Module):
@@ -102,7 +73,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B T d_model"],
-        rotation: Rotation,
+        rotation: Rotation | None = None,
         mask: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T d_model"]:
@@ -110,66 +81,18 @@ class Block(nn.Module):
         return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
 
 
-class Model(nn.Module):
+class Model(Decoder):
     """ids (B, T) -> logits (B, T, vocab_size)."""
 
     def __init__(self, config: Config, kernels: Kernels = "fused"):
         super().__init__()
         self.config = config
-        self.rope = RoPE(config.head_dim, config.rope.theta)
+        self.rope = RoPE(config.head_dim, config.rope)
         self.tok_embed = Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config, layer, kernels) for layer in range(config.n_layers))
         self.final_norm = RMSNorm(config.d_model, config.norm_eps, kernels)
         self.lm_head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
         initialise(self)
-
-    def forward(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        cache: KVCache | None = None,
-        positions: Int[Tensor, "#B T"] | None = None,
-        mask: Bool[Tensor, "#B 1 #T S"] | None = None,
-    ) -> Float[Tensor, "B T vocab_size"]:
-        """Logits of the id that follows each position.
-
-        With a `cache`, `ids` are the new ones only. `positions` count on from the cache where they are not given.
-        `mask` None is causal; else true means attend, over the S = cache.length + T positions there then are.
-        """
-        return self.hidden(ids, cache=cache, positions=positions, mask=mask) @ self.lm_head_weight.T
-
-    def hidden(
-        self,
-        ids: Int[Tensor, "B T"],
-        *,
-        cache: KVCache | None = None,
-        positions: Int[Tensor, "#B T"] | None = None,
-        mask: Bool[Tensor, "#B 1 #T S"] | None = None,
-    ) -> Float[Tensor, "B T d_model"]:
-        """The final, normed states: what the output head reads."""
-        start = 0 if cache is None else cache.length
-        if positions is None:
-            end, context_length = start + ids.shape[1], self.config.context_length
-            if end > context_length:
-                warnings.warn(f"position {end} is beyond the context_length of {context_length}", stacklevel=2)
-            positions = torch.arange(start, end, device=ids.device)[None]
-
-        x = F.dropout(self.tok_embed(ids), self.config.dropout, self.training)
-        # The same for every block, so computed once; [:, None] makes room for the heads.
-        cos, sin = self.rope.rotation(positions[:, None], x.dtype)
-        for block in self.blocks:
-            x = block(x, (cos, sin), mask, cache)
-        return self.final_norm(x)
-
-    @property
-    def lm_head_weight(self) -> Float[Tensor, "vocab_size d_model"]:
-        return self.tok_embed.weight if self.lm_head is None else self.lm_head.weight
-
-    def new_cache(self, batch_size: int, max_length: int, dtype: torch.dtype | None = None) -> KVCache:
-        """An empty cache of this model's shape, on its device; in its dtype, unless another is named."""
-        c, weight = self.config, self.tok_embed.weight
-        shape = (c.n_layers, batch_size, c.n_kv_heads, c.head_dim, max_length)
-        return KVCache(*shape, dtype=dtype or weight.dtype, device=weight.device)
 
 
 def count_parameters(config: Config) -> int:
@@ -184,67 +107,71 @@ def count_parameters(config: Config) -> int:
 
 def _llama2(n_layers: int, d_model: int, n_heads: int, d_ff: int, n_kv_heads: int = 0) -> Config:
     return Config(
-        vocab_size=32000,
-        context_length=4096,
-        n_layers=n_layers,
-        d_model=d_model,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        d_ff=d_ff,
-        tie_embeddings=False,
-    )
+        vocab_size=32000, context_length=4096, tie_embeddings=False,
+        n_layers=n_layers, d_model=d_model, n_heads=n_heads, n_kv_heads=n_kv_heads, d_ff=d_ff,
+    )  # fmt: skip
 
 
-def _llama3(n_layers: int, d_model: int, n_heads: int, d_ff: int) -> Config:
+def _llama3(n_layers: int, d_model: int, n_heads: int, d_ff: int, stretched: int = 1) -> Config:
+    """Llama 3, trained on 8192 positions, or stretched from there: 3.1 by 8, 3.2 by 32 with a head that is tied."""
+    scaled = {"scaling": "llama3", "factor": float(stretched), "trained_context": 8192} if stretched > 1 else {}
     return Config(
-        vocab_size=128256,
-        context_length=8192,
-        n_layers=n_layers,
-        d_model=d_model,
-        n_heads=n_heads,
-        n_kv_heads=8,
-        d_ff=d_ff,
-        tie_embeddings=False,
-        rope=RopeConfig(theta=500_000.0),
-    )
+        vocab_size=128256, context_length=8192 if stretched == 1 else 131072, tie_embeddings=stretched == 32,
+        n_layers=n_layers, d_model=d_model, n_heads=n_heads, n_kv_heads=8, d_ff=d_ff,
+        rope=RopeConfig(theta=500_000.0, **scaled),
+    )  # fmt: skip
 
 
-def _smollm2(n_layers: int, d_model: int, n_heads: int, n_kv_heads: int, d_ff: int) -> Config:
+def _smollm2(n_layers: int, d_model: int, n_heads: int, n_kv_heads: int, d_ff: int, theta: float) -> Config:
     return Config(
-        vocab_size=49152,
-        context_length=8192,
-        n_layers=n_layers,
-        d_model=d_model,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        d_ff=d_ff,
-        rope=RopeConfig(theta=100_000.0),
-    )
+        vocab_size=49152, context_length=8192,
+        n_layers=n_layers, d_model=d_model, n_heads=n_heads, n_kv_heads=n_kv_heads, d_ff=d_ff,
+        rope=RopeConfig(theta=theta),
+    )  # fmt: skip
 
 
 PRESETS: dict[str, Config] = {
-    # For a laptop and a small vocabulary of one's own: 0.7M, 1.4M, 5.4M, 14M, 37M and 79M parameters.
+    # For a laptop and a small vocabulary of one's own: 0.7M, 1.4M, 5.5M, 14M, 37M, 79M and 181M parameters.
     "nano": Config(context_length=256, n_layers=3, d_model=96, n_heads=3),
     "micro": Config(context_length=256, n_layers=4, d_model=128, n_heads=2),
     "mini": Config(context_length=512, n_layers=6, d_model=256, n_heads=4, n_kv_heads=2),
     "small": Config(context_length=512, n_layers=8, d_model=384, n_heads=6, n_kv_heads=2),
     "medium": Config(context_length=1024, n_layers=12, d_model=512, n_heads=8, n_kv_heads=4),
     "large": Config(context_length=1024, n_layers=12, d_model=768, n_heads=12, n_kv_heads=4),
-    # A Llama 2 for Chinese and English with a vocabulary of 6144.
+    "xl": Config(context_length=1024, n_layers=16, d_model=1024, n_heads=16, n_kv_heads=4),
+    # A Llama 2 of 131.0M parameters with a vocabulary of 30,000, and one for Chinese and English with 6144.
+    "130m": Config(
+        vocab_size=30000, context_length=1024, n_layers=12, d_model=768, n_heads=12, d_ff=2048, tie_embeddings=False
+    ),
     "215m": Config(vocab_size=6144, context_length=512, n_layers=18, d_model=1024, n_heads=16, n_kv_heads=8),
-    # As published.
-    "smollm2-135m": _smollm2(n_layers=30, d_model=576, n_heads=9, n_kv_heads=3, d_ff=1536),
-    "smollm2-360m": _smollm2(n_layers=32, d_model=960, n_heads=15, n_kv_heads=5, d_ff=2560),
+    # As published: llama2.c's for short stories, SmolLM2, and Meta's.
+    "stories15m": Config(vocab_size=32000, context_length=256, n_layers=6, d_model=288, n_heads=6, d_ff=768),
+    "stories42m": Config(vocab_size=32000, context_length=1024, n_layers=8, d_model=512, n_heads=8, d_ff=1376),
+    "stories110m": Config(vocab_size=32000, context_length=1024, n_layers=12, d_model=768, n_heads=12, d_ff=2048),
+    "smollm2-135m": _smollm2(n_layers=30, d_model=576, n_heads=9, n_kv_heads=3, d_ff=1536, theta=100_000.0),
+    "smollm2-360m": _smollm2(n_layers=32, d_model=960, n_heads=15, n_kv_heads=5, d_ff=2560, theta=100_000.0),
+    "smollm2-1.7b": _smollm2(n_layers=24, d_model=2048, n_heads=32, n_kv_heads=32, d_ff=8192, theta=130_000.0),
     "llama2-7b": _llama2(n_layers=32, d_model=4096, n_heads=32, d_ff=11008),
     "llama2-13b": _llama2(n_layers=40, d_model=5120, n_heads=40, d_ff=13824),
     "llama2-70b": _llama2(n_layers=80, d_model=8192, n_heads=64, d_ff=28672, n_kv_heads=8),
     "llama3-8b": _llama3(n_layers=32, d_model=4096, n_heads=32, d_ff=14336),
     "llama3-70b": _llama3(n_layers=80, d_model=8192, n_heads=64, d_ff=28672),
+    "llama3.1-8b": _llama3(n_layers=32, d_model=4096, n_heads=32, d_ff=14336, stretched=8),
+    "llama3.1-70b": _llama3(n_layers=80, d_model=8192, n_heads=64, d_ff=28672, stretched=8),
+    "llama3.1-405b": _llama3(n_layers=126, d_model=16384, n_heads=128, d_ff=53248, stretched=8),
+    "llama3.2-1b": _llama3(n_layers=16, d_model=2048, n_heads=32, d_ff=8192, stretched=32),
+    "llama3.2-3b": _llama3(n_layers=28, d_model=3072, n_heads=24, d_ff=8192, stretched=32),
 }
+ALIASES = {
+    **{size.replace("llama", "llama-"): size for size in PRESETS if size.startswith("llama")},
+    **{size.replace("llama", "meta-llama-"): size for size in PRESETS if size.startswith("llama3")},
+}
+"""The names of the published folders: "Llama-3.2-1B", "Meta-Llama-3-8B"."""
 
 
-# --- In Hugging Face's terms: theirs -> ours, "{}" is the number of the block ---
+# --- Elsewhere: theirs -> ours, "{}" is the number of the block ---
 
+GGUF_ARCHITECTURE = "llama"
 HF_ARCHITECTURE = "LlamaForCausalLM"
 HF_TRANSPOSED: tuple[str, ...] = ()
 HF_MODULES = {
@@ -277,9 +204,6 @@ def to_hf_config(config: Config) -> dict[str, Any]:
         "attention_bias": False,
         "mlp_bias": False,
         "attention_dropout": config.dropout,
-        # Version 4 of transformers reads the first, version 5 the second.
-        "rope_theta": config.rope.theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope.theta},
     }
 
 
@@ -287,10 +211,6 @@ def from_hf_config(settings: Any) -> Config:
     settings.must_be("hidden_act", "silu")
     settings.must_be("attention_bias", False)
     settings.must_be("mlp_bias", False)
-    settings.must_be("rope_scaling", None)
-    rope = settings.table("rope_parameters")
-    rope.must_be("rope_type", "default")
-    theta = rope.read("rope_theta", float, None) or settings.read("rope_theta", float, 10_000.0)
     return Config(
         vocab_size=settings.read("vocab_size", int),
         context_length=settings.read("max_position_embeddings", int),
@@ -303,5 +223,5 @@ def from_hf_config(settings: Any) -> Config:
         norm_eps=settings.read("rms_norm_eps", float, 1e-6),
         dropout=settings.read("attention_dropout", float, 0.0),
         tie_embeddings=settings.read("tie_word_embeddings", bool, False),
-        rope=RopeConfig(theta=theta),
+        rope=settings.rope(),
     )

@@ -9,7 +9,7 @@ from torch import nn
 from groundup.optim.adamw import AdamW
 from groundup.optim.muon import Muon
 
-EMBEDDINGS = ("tok_embed", "pos_embed", "lm_head")
+EMBEDDINGS = ("tok_embed", "pos_embed", "bigram_embed", "trigram_embed", "lm_head")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from groundup.tokenizer.train import train
 class Uniform(nn.Module):
     """Every id is as likely as every other: the loss is log(vocab_size)."""
 
+    softcap = 0.0
+
     def __init__(self, vocab_size: int):
         super().__init__()
         self.lm_head_weight = nn.Parameter(torch.zeros(vocab_size, 4))

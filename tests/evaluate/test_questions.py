@@ -35,6 +35,9 @@ class Parrot(nn.Module):
         self.n_said += 1
         return torch.nn.functional.one_hot(torch.full(ids.shape, said), self.config.vocab_size).float()
 
+    def logits_of(self, hidden):
+        return hidden @ self.lm_head_weight.T
+
 
 @dataclass
 class Question:

@@ -2,33 +2,23 @@
 
 import dataclasses
 import math
-import warnings
 
 import pytest
 import torch
 
 from groundup import models
 from groundup.layers.initialise import initialise
-from groundup.weights import checkpoint, huggingface
+from groundup.weights import checkpoint
+from tests.models import tiny
+from tests.models.tiny import CASES, VOCAB_SIZE
 
-B, T, VOCAB_SIZE = 3, 12, 50
+B, T = 3, 12
 KERNELS = ["fused", "textbook"]
 
 
-def small(name, **fields):
-    """A model with weights large enough that attention is far from uniform and every mistake shows."""
-    family = models.family(name)
-    shape = {"vocab_size": VOCAB_SIZE, "context_length": 32, "n_layers": 2, "d_model": 24, "n_heads": 6, "dropout": 0.0}
-    if "n_kv_heads" in {field.name for field in dataclasses.fields(family.Config)}:
-        shape["n_kv_heads"] = 2
-    kernels = fields.pop("kernels", "fused")
-    model = family.Model(family.Config(**shape | fields), kernels)
-    initialise(model, seed=1)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
-    return model.eval()
+@pytest.fixture(params=CASES.values(), ids=CASES)
+def case(request):
+    return request.param
 
 
 @pytest.fixture(params=models.names())
@@ -41,23 +31,25 @@ def ids():
     return torch.randint(VOCAB_SIZE, (B, T))
 
 
-def test_shapes(name, ids):
-    model = small(name)
+def test_shapes(case, ids):
+    model = case.model()
 
     assert model(ids).shape == (B, T, VOCAB_SIZE)
     assert model.hidden(ids).shape == (B, T, 24)
     assert model.lm_head_weight.shape == (VOCAB_SIZE, 24)
-    torch.testing.assert_close(model.hidden(ids) @ model.lm_head_weight.T, model(ids))
+    torch.testing.assert_close(model.logits_of(model.hidden(ids)), model(ids))
+    if not model.softcap:
+        torch.testing.assert_close(model.hidden(ids) @ model.lm_head_weight.T, model(ids))
 
 
-def test_a_shorter_input_has_the_same_logits(name, ids):
-    model = small(name)
+def test_a_shorter_input_has_the_same_logits(case, ids):
+    model = case.model()
     torch.testing.assert_close(model(ids[:, :5]), model(ids)[:, :5], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
-def test_a_later_id_never_changes_earlier_logits(name, ids, kernels):
-    model = small(name, kernels=kernels)
+def test_a_later_id_never_changes_earlier_logits(case, ids, kernels):
+    model = case.model(kernels=kernels)
     before = model(ids)
     ids[:, 7] = (ids[:, 7] + 1) % VOCAB_SIZE
     after = model(ids)
@@ -66,10 +58,10 @@ def test_a_later_id_never_changes_earlier_logits(name, ids, kernels):
     assert (after[:, 7:] - before[:, 7:]).abs().amax((0, 2)).min() > 1e-3
 
 
-def test_kernels_agree_in_logits_and_gradients(name, ids):
+def test_kernels_agree_in_logits_and_gradients(case, ids):
     results = []
     for kernels in KERNELS:
-        model = small(name, kernels=kernels)
+        model = case.model(kernels=kernels)
         logits = model(ids)
         results.append([logits, *torch.autograd.grad(logits.logsumexp(-1).sum(), list(model.parameters()))])
     for one, other in zip(*results, strict=True):
@@ -77,8 +69,8 @@ def test_kernels_agree_in_logits_and_gradients(name, ids):
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
-def test_cached_equals_full_forward(name, ids, kernels):
-    model = small(name, kernels=kernels)
+def test_cached_equals_full_forward(case, ids, kernels):
+    model = case.model(kernels=kernels)
     cache = model.new_cache(B, T)
     parts = [
         model(ids[:, start:end], cache=cache) for start, end in ((0, 5), (5, 8), *((i, i + 1) for i in range(8, T)))
@@ -88,10 +80,21 @@ def test_cached_equals_full_forward(name, ids, kernels):
     torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), atol=1e-5, rtol=1e-5)
 
 
+def test_a_cache_forgets_and_drops_rows(case, ids):
+    model, cache = case.model(), case.model().new_cache(B, T)
+    model(ids[:, :9], cache=cache)
+    cache.length = 5
+    model(ids[:, 5:6], cache=cache)
+    cache.keep(torch.tensor([2, 0]))
+
+    kept = ids[[2, 0]]
+    torch.testing.assert_close(model(kept[:, 6:8], cache=cache), model(kept[:, :8])[:, 6:], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kernels", KERNELS)
-def test_left_padded_batch_equals_single_sequences(name, ids, kernels):
+def test_left_padded_batch_equals_single_sequences(case, ids, kernels):
     """Prompts of 12, 7 and 3 ids in one batch, then three more ids for each, through the cache."""
-    model = small(name, kernels=kernels)
+    model = case.model(kernels=kernels)
     lengths, new = [12, 7, 3], torch.randint(VOCAB_SIZE, (B, 3))
     is_real = torch.arange(T + 3) >= torch.tensor([[T - length] for length in lengths])
     positions = (is_real.cumsum(-1) - 1).clamp(min=0)
@@ -110,9 +113,9 @@ def test_left_padded_batch_equals_single_sequences(name, ids, kernels):
         torch.testing.assert_close(logits[row, T - length :], alone[0], atol=1e-5, rtol=1e-5)
 
 
-def test_packed_sequences_equal_single_ones(name, ids):
+def test_packed_sequences_equal_single_ones(case, ids):
     """Two sequences in one row, kept apart by the mask, with positions that begin again."""
-    model = small(name)
+    model = case.model()
     segment = torch.tensor([0] * 5 + [1] * 7)
     mask = (segment[:, None] == segment) & torch.ones(T, T, dtype=torch.bool).tril()
     positions = torch.tensor([[*range(5), *range(7)]])
@@ -123,8 +126,8 @@ def test_packed_sequences_equal_single_ones(name, ids):
 
 
 @pytest.mark.parametrize("tie_embeddings", [True, False])
-def test_every_parameter_gets_a_gradient(name, ids, tie_embeddings):
-    model = small(name, tie_embeddings=tie_embeddings)
+def test_every_parameter_gets_a_gradient(case, ids, tie_embeddings):
+    model = case.model(tie_embeddings=tie_embeddings)
     model(ids).logsumexp(-1).square().sum().backward()
 
     without = [key for key, parameter in model.named_parameters() if not parameter.grad.abs().sum() > 0]
@@ -132,8 +135,9 @@ def test_every_parameter_gets_a_gradient(name, ids, tie_embeddings):
     assert [key for key in without if not key.endswith("k_proj.bias")] == []
 
 
-def test_all_in_bf16_stays_close(name, ids):
-    model = small(name)
+def test_all_in_bf16_stays_close(case, ids):
+    # With weights as large as elsewhere, rounding would send some ids to other experts.
+    model = case.model(noise=0.1)
     exact = model(ids)
     rounded = model.bfloat16()(ids)
 
@@ -141,8 +145,8 @@ def test_all_in_bf16_stays_close(name, ids):
     assert (rounded - exact).norm() < 0.03 * exact.norm()
 
 
-def test_dropout_acts_in_training_only(name, ids):
-    model = small(name, dropout=0.3)
+def test_dropout_acts_in_training_only(case, ids):
+    model = case.model(dropout=0.3)
     assert torch.equal(model(ids), model(ids))
     model.train()
     assert not torch.equal(model(ids), model(ids))
@@ -164,8 +168,11 @@ def test_starting_weights_follow_the_table(name):
         elif parameter.ndim == 1:
             assert parameter.min() == parameter.max() == 1
         else:
+            own = [std for ending, std in model.starting_std.items() if key.endswith(ending)]
             is_residual = key.endswith(("o_proj.weight", "down_proj.weight"))
-            assert parameter.std().item() == pytest.approx(0.02 / 4 if is_residual else 0.02, rel=0.05), key
+            expected = own[0] if own else 0.02 / 4 if is_residual else 0.02
+            # The std of n normal numbers is off by 1 / sqrt(2n) of itself.
+            assert parameter.std().item() == pytest.approx(expected, rel=4 / math.sqrt(2 * parameter.numel())), key
 
     # At the start every id is about equally likely: the loss is log(vocab_size).
     logits = model(torch.randint(1000, (2, 50)))
@@ -173,17 +180,26 @@ def test_starting_weights_follow_the_table(name):
 
 
 def test_starting_again_overwrites_everything(name):
-    model = small(name)
+    model = tiny.small(name)
     initialise(model, seed=3)
-    fresh = small(name)
+    fresh = models.family(name).Model(tiny.config(name))
     initialise(fresh, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
 
 
-def test_parameters_are_counted_by_formula(name):
-    family = models.family(name)
-    shapes = [*family.PRESETS.values(), small(name).config, small(name, tie_embeddings=False, d_ff=100).config]
-    for config in shapes:
+def test_mimetic_attention_starts_every_family(name, ids):
+    model = models.build(name, "nano", {"vocab_size": VOCAB_SIZE, "n_layers": 2}, seed=0, start="mimetic")
+    assert model.blocks[1].attn.o_proj.weight.std() > 0.01
+    assert model(ids).isfinite().all()
+
+
+def test_parameters_are_counted_by_formula(case):
+    """Without allocating: on the "meta" device tensors have a shape and no numbers."""
+    family = models.family(case.family)
+    shapes = [
+        tiny.config(case.family, **case.fields | others) for others in ({}, {"tie_embeddings": False, "d_ff": 100})
+    ]
+    for config in shapes + (list(family.PRESETS.values()) if case == CASES[case.family] else []):
         with torch.device("meta"):
             # Layers are alike: two of them and the difference to one tell the whole, also of 80.
             one, two = (family.Model(dataclasses.replace(config, n_layers=n)) for n in (1, 2))
@@ -191,8 +207,27 @@ def test_parameters_are_counted_by_formula(name):
         assert family.count_parameters(config) == n_one + (config.n_layers - 1) * (n_two - n_one)
 
 
-def test_save_and_load_round_trip(name, ids, tmp_path):
-    model = small(name, tie_embeddings=False)
+def test_every_family_has_sizes_for_a_laptop(name):
+    family = models.family(name)
+    sizes = [family.count_parameters(family.PRESETS[size]) for size in ("nano", "micro", "mini", "small")]
+
+    assert sizes == sorted(sizes)
+    assert sizes[0] < 1.2e6
+    assert sizes[-1] < 50e6
+
+
+def test_other_programs_can_hold_it_or_a_sentence_says_why(name):
+    family = models.family(name)
+    if hasattr(family, "NOT_ELSEWHERE"):
+        assert len(family.NOT_ELSEWHERE) > 40
+        assert not [each for each in vars(family) if each.startswith(("HF_", "GGUF_"))]
+    else:
+        assert {"HF_ARCHITECTURE", "HF_TRANSPOSED", "HF_MODULES", "GGUF_ARCHITECTURE"} <= set(vars(family))
+        assert "rope_theta" not in family.to_hf_config(family.PRESETS["nano"])
+
+
+def test_save_and_load_round_trip(case, ids, tmp_path):
+    model = case.model(tie_embeddings=False)
     checkpoint.save(tmp_path / "step", model)
     loaded = checkpoint.load(tmp_path / "step").model
 
@@ -200,50 +235,11 @@ def test_save_and_load_round_trip(name, ids, tmp_path):
     assert torch.equal(loaded(ids), model(ids))
 
 
-@pytest.mark.parametrize("tie_embeddings", [True, False])
-def test_logits_and_greedy_text_equal_those_of_transformers(name, tie_embeddings, tmp_path):
-    transformers = pytest.importorskip("transformers")
-    model = small(name, tie_embeddings=tie_embeddings, context_length=128, n_layers=3)
-    checkpoint.save(tmp_path / "step", model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "step").eval()
-    ids = torch.randint(VOCAB_SIZE, (2, 128))
-
-    with torch.no_grad():
-        assert (theirs(ids).logits - model(ids)).abs().max() <= 1e-5
-
-        prompt = ids[:1, :6]
-        expected = theirs.generate(
-            prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=64, do_sample=False, eos_token_id=None
-        )
-        ours, cache, new = prompt, model.new_cache(1, 70), prompt
-        for _ in range(64):
-            new = model(new, cache=cache)[:, -1].argmax(-1, keepdim=True)
-            ours = torch.cat([ours, new], dim=1)
-    assert ours.tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("tie_embeddings", [True, False])
-def test_what_transformers_wrote_is_read(name, tie_embeddings, ids, tmp_path):
-    transformers = pytest.importorskip("transformers")
-    model = small(name, tie_embeddings=tie_embeddings)
-    config = transformers.AutoConfig.for_model(**huggingface.to_config(model.config))
-    theirs = transformers.AutoModelForCausalLM.from_config(config).eval()
-    theirs.save_pretrained(tmp_path / "theirs")
-    loaded = checkpoint.load(tmp_path / "theirs")
-
-    assert loaded.contract is None
-    assert loaded.model.config == model.config
-    with torch.no_grad():
-        assert (theirs(ids).logits - loaded.model(ids)).abs().max() <= 1e-5
-
-
 def test_config_refuses_what_cannot_be(name):
     family = models.family(name)
     for field, value in [("n_layers", 0), ("vocab_size", -1), ("n_heads", 7), ("dropout", 1.0), ("norm_eps", 0.0)]:
         with pytest.raises(ValueError, match=rf"{field} is {value}; valid values"):
-            dataclasses.replace(family.PRESETS["nano"], **{field: value})
+            models.change(family.PRESETS["nano"], {field: value})
 
 
 def test_config_round_trips_through_json(name):
@@ -256,6 +252,11 @@ def test_config_round_trips_through_json(name):
 
 @pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# PyTorch hides this one from people, where experts break the graph, but not from a filter that makes it an error.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("name", [*models.names(), "fast-with-ngrams"])
 def test_compiles(name, ids):
-    model = small(name)
+    # All families share the code of a Decoder, which is compiled for a few of them only unless it is told to forget.
+    torch.compiler.reset()
+    model = CASES[name].model(n_layers=1)
     torch.testing.assert_close(torch.compile(model)(ids), model(ids), atol=1e-5, rtol=1e-5)

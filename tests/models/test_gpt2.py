@@ -33,16 +33,16 @@ def test_block_equals_transformers():
     transformers = pytest.importorskip("transformers")
     from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 
-    from groundup.weights import huggingface
+    from groundup.weights import hf_config, huggingface, portable
 
     model = gpt2.Model(CONFIG).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
-    config, tensors = huggingface.to_hf(model)
+    config, tensors = hf_config.write(CONFIG), huggingface.to_theirs(portable.of(model))
     theirs = GPT2Block(transformers.AutoConfig.for_model(**config, attn_implementation="sdpa"), 0).eval()
     prefix = "transformer.h.0."
-    theirs.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    theirs.load_state_dict({k.removeprefix(prefix): v.load() for k, v in tensors.items() if k.startswith(prefix)})
     x = torch.randn(2, 5, 12)
 
     expected = theirs(x)

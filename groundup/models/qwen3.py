@@ -1,0 +1,192 @@
+"""Qwen3: Yang et al. 2025, arXiv 2505.09388. The dense ones.
+
+    ids ─ tok_embed ─ n_layers × Block ─ final_norm ─ lm_head ─ logits
+
+A Llama that norms every query and every key, head by head, before it turns them: no score of attention can run away,
+and training stays calm. The width of a head is a number of its own, so that attention may be wider than the residual
+stream: in the 0.6B, 16 heads of 128 work on a d_model of 1024.
+Read it from the leaf to the whole: Block, Model, PRESETS.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from groundup.layers.attention import Attention
+from groundup.layers.cache import KVCache
+from groundup.layers.decoder import Decoder, check_shape, fill_in
+from groundup.layers.embedding import Embedding
+from groundup.layers.feed_forward import SwiGLU, hidden_size
+from groundup.layers.initialise import initialise
+from groundup.layers.kernels import Kernels
+from groundup.layers.linear import Linear
+from groundup.layers.norms import RMSNorm
+from groundup.layers.rope import RoPE, RopeConfig, Rotation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The shape of a Qwen3. The defaults are a small one, 14M parameters, for a laptop."""
+
+    vocab_size: int = 4096
+    context_length: int = 512
+    n_layers: int = 8
+    d_model: int = 384
+    n_heads: int = 6
+    n_kv_heads: int = 0
+    """0 means n_heads. Fewer of them make the KV cache smaller, at little loss."""
+    head_dim: int = 0
+    """0 means d_model / n_heads."""
+    d_ff: int = 0
+    """0 means Meta's rule: 8/3 · d_model, rounded up to a multiple of 64."""
+    norm_eps: float = 1e-6
+    dropout: float = 0.0
+    """Of the embeddings, the attention weights and both outputs of a block; only in training. For small texts that
+    are seen many times."""
+    tie_embeddings: bool = True
+    """Whether the output head is the embedding table."""
+    rope: RopeConfig = field(default_factory=lambda: RopeConfig(theta=1_000_000.0))
+
+    def __post_init__(self):
+        head_dim = self.d_model // max(1, self.n_heads)
+        fill_in(self, n_kv_heads=self.n_heads, head_dim=head_dim, d_ff=hidden_size(self.d_model))
+        check_shape(self)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): both halves read the residual stream and add to it."""
+
+    def __init__(self, config: Config, layer: int, kernels: Kernels):
+        super().__init__()
+        c = config
+        self.attn_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
+        self.attn = Attention(
+            c.d_model, c.n_heads, c.n_kv_heads, c.head_dim,
+            qk_norm_eps=c.norm_eps, dropout=c.dropout, kernels=kernels, layer=layer,
+        )  # fmt: skip
+        self.mlp_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
+        self.mlp = SwiGLU(c.d_model, c.d_ff, kernels=kernels)
+        self.dropout = c.dropout
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T d_model"],
+        rotation: Rotation | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T d_model"]:
+        x = x + F.dropout(self.attn(self.attn_norm(x), mask, rotation, cache), self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
+
+
+class Model(Decoder):
+    """ids (B, T) -> logits (B, T, vocab_size)."""
+
+    def __init__(self, config: Config, kernels: Kernels = "fused"):
+        super().__init__()
+        self.config = config
+        self.rope = RoPE(config.head_dim, config.rope)
+        self.tok_embed = Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, layer, kernels) for layer in range(config.n_layers))
+        self.final_norm = RMSNorm(config.d_model, config.norm_eps, kernels)
+        self.lm_head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
+        initialise(self)
+
+
+def count_parameters(config: Config) -> int:
+    """The number of parameters, without building the model."""
+    c = config
+    attention = 2 * c.d_model * (c.n_heads + c.n_kv_heads) * c.head_dim + 2 * c.head_dim
+    mlp = 3 * c.d_model * c.d_ff
+    norm = c.d_model
+    matrices = 1 if c.tie_embeddings else 2
+    return matrices * c.vocab_size * c.d_model + c.n_layers * (attention + mlp + 2 * norm) + norm
+
+
+def _qwen(n_layers: int, d_model: int, n_heads: int, d_ff: int, tie_embeddings: bool = True) -> Config:
+    return Config(
+        vocab_size=151936, context_length=40960, tie_embeddings=tie_embeddings,
+        n_layers=n_layers, d_model=d_model, n_heads=n_heads, n_kv_heads=8, head_dim=128, d_ff=d_ff,
+    )  # fmt: skip
+
+
+PRESETS: dict[str, Config] = {
+    # For a laptop and a small vocabulary of one's own: 0.7M, 1.4M, 5.5M and 14M parameters.
+    "nano": Config(context_length=256, n_layers=3, d_model=96, n_heads=3),
+    "micro": Config(context_length=256, n_layers=4, d_model=128, n_heads=2),
+    "mini": Config(context_length=512, n_layers=6, d_model=256, n_heads=4, n_kv_heads=2),
+    "small": Config(context_length=512, n_layers=8, d_model=384, n_heads=6, n_kv_heads=2),
+    # As published.
+    "0.6b": _qwen(n_layers=28, d_model=1024, n_heads=16, d_ff=3072),
+    "1.7b": _qwen(n_layers=28, d_model=2048, n_heads=16, d_ff=6144),
+    "4b": _qwen(n_layers=36, d_model=2560, n_heads=32, d_ff=9728),
+    "8b": _qwen(n_layers=36, d_model=4096, n_heads=32, d_ff=12288, tie_embeddings=False),
+    "14b": _qwen(n_layers=40, d_model=5120, n_heads=40, d_ff=17408, tie_embeddings=False),
+    "32b": _qwen(n_layers=64, d_model=5120, n_heads=64, d_ff=25600, tie_embeddings=False),
+}
+
+
+# --- Elsewhere: theirs -> ours, "{}" is the number of the block ---
+
+GGUF_ARCHITECTURE = "qwen3"
+HF_ARCHITECTURE = "Qwen3ForCausalLM"
+HF_TRANSPOSED: tuple[str, ...] = ()
+HF_MODULES = {
+    "model.embed_tokens": "tok_embed",
+    "model.layers.{}.input_layernorm": "blocks.{}.attn_norm",
+    "model.layers.{}.self_attn.q_proj": "blocks.{}.attn.q_proj",
+    "model.layers.{}.self_attn.k_proj": "blocks.{}.attn.k_proj",
+    "model.layers.{}.self_attn.v_proj": "blocks.{}.attn.v_proj",
+    "model.layers.{}.self_attn.q_norm": "blocks.{}.attn.q_norm",
+    "model.layers.{}.self_attn.k_norm": "blocks.{}.attn.k_norm",
+    "model.layers.{}.self_attn.o_proj": "blocks.{}.attn.o_proj",
+    "model.layers.{}.post_attention_layernorm": "blocks.{}.mlp_norm",
+    "model.layers.{}.mlp.gate_proj": "blocks.{}.mlp.gate_proj",
+    "model.layers.{}.mlp.up_proj": "blocks.{}.mlp.up_proj",
+    "model.layers.{}.mlp.down_proj": "blocks.{}.mlp.down_proj",
+    "model.norm": "final_norm",
+    "lm_head": "lm_head",
+}
+
+
+def to_hf_config(config: Config) -> dict[str, Any]:
+    return {
+        "max_position_embeddings": config.context_length,
+        "num_hidden_layers": config.n_layers,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_ff,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.head_dim,
+        "rms_norm_eps": config.norm_eps,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "use_sliding_window": False,
+        "attention_dropout": config.dropout,
+    }
+
+
+def from_hf_config(settings: Any) -> Config:
+    n_layers = settings.read("num_hidden_layers", int)
+    settings.must_be("hidden_act", "silu")
+    settings.must_be("attention_bias", False)
+    settings.must_be("use_sliding_window", False)
+    settings.must_be("layer_types", None, ["full_attention"] * min(n_layers, 1000))
+    settings.ignore("sliding_window", "max_window_layers")  # without a window they say nothing
+    return Config(
+        vocab_size=settings.read("vocab_size", int),
+        context_length=settings.read("max_position_embeddings", int),
+        n_layers=n_layers,
+        d_model=settings.read("hidden_size", int),
+        n_heads=settings.read("num_attention_heads", int),
+        n_kv_heads=settings.read("num_key_value_heads", int, 0),
+        head_dim=settings.read("head_dim", int, 128),
+        d_ff=settings.read("intermediate_size", int),
+        norm_eps=settings.read("rms_norm_eps", float, 1e-6),
+        dropout=settings.read("attention_dropout", float, 0.0),
+        tie_embeddings=settings.read("tie_word_embeddings", bool, False),
+        rope=settings.rope(),
+    )
