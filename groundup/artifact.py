@@ -77,6 +77,21 @@ def write_file(path: Path | str, data: bytes | str) -> None:
         _sync(path.parent)
 
 
+@contextlib.contextmanager
+def writing_file(path: Path | str) -> Iterator[Path]:
+    """Give a temporary name to write one file at, bit by bit; make it `path` when the block ends well."""
+    path = Path(path)
+    with reporting_disk(path):
+        temporary = _beside(path, "tmp")
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(path.parent)
+
+
 def write_json(path: Path | str, obj: Any) -> None:
     """Write one JSON file whole, indented for people."""
     write_file(path, orjson.dumps(obj, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

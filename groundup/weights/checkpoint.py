@@ -6,41 +6,40 @@
     training/state.safetensors, training/state.json           optimizer and position, if it is to be resumed
     manifest.json                                             sizes and checksums, written last
 
-A folder is whole or it is not there, see artifact.py. `load` opens these folders, and Hugging Face folders that other
-programs wrote, without a contract. For a training loop and a module of one's own there is single_file.py.
+A folder is whole or it is not there, see artifact.py. `load` opens these folders, and Hugging Face folders and GGUF
+files that other programs wrote, without a contract. For a loop and a module of one's own there is single_file.py.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from groundup import artifact, config
+from groundup import artifact, config, models
 from groundup.errors import ArtefactError, GroundupError, UsageError
 from groundup.layers.kernels import Kernels
 from groundup.tokenizer.protocol import Tokenizer
-from groundup.weights import contract, huggingface
+from groundup.weights import contract, huggingface, lazy, portable, safetensors_file, safetensors_writer
 from groundup.weights.contract import Contract
+from groundup.weights.portable import Portable
 
-TENSORS, INDEX = "model.safetensors", "model.safetensors.index.json"
 POINTERS = ("best", "latest")
 """Text files of a run folder that name one of its checkpoints; the first that exists counts."""
 
 
 @dataclass
 class Loaded:
-    """A model as it lay on disk, in evaluation mode. `contract` is None for a folder that another program wrote."""
+    """A model as it lay on disk, in evaluation mode. `contract` is None for what another program wrote."""
 
     model: nn.Module
     tokenizer: Tokenizer | None
     path: Path
     contract: Contract | None
+    skipped: list[str] = field(default_factory=list)
+    """What did not fit and was passed over, because it was forced."""
 
     def needed_tokenizer(self) -> Tokenizer:
         """The tokenizer, for what cannot be done without one; ArtefactError if the folder has none."""
@@ -76,25 +75,38 @@ def save(
     """
     path = Path(path)
     _refuse_not_finite(model, path)
-    contract.check_vocabulary(model, tokenizer, path)
-    config_json, tensors = huggingface.to_hf(model)
-    stop = {
-        "eos_token_id": list(tokenizer.stop_ids) or None if tokenizer else None,
-        "pad_token_id": tokenizer.pad_id if tokenizer else None,
-    }
-    promised = config.to_dict(contract.describe(model, tokenizer, facts))
-
+    shape = models.shape_of(model)
+    contract.check_vocabulary(shape.vocab_size, tokenizer, path)
+    promised = contract.describe(shape, tokenizer, model, facts)
     with artifact.writing(path, {"kind": "checkpoint"}, replace=replace) as folder:
-        _write_tensors(folder / TENSORS, {name: tensor.float() for name, tensor in tensors.items()})
-        _write_json(folder / "config.json", config_json | stop)
-        _write_json(folder / "generation_config.json", {"bos_token_id": None} | stop)
-        _write_json(folder / contract.FILE, promised)
-        if tokenizer is not None:
-            tokenizer.save(folder)
+        _write(folder, portable.of(model, tokenizer), promised)
         if training is not None or state is not None:
             (folder / "training").mkdir()
-            _write_tensors(folder / "training" / "state.safetensors", training or {})
-            _write_json(folder / "training" / "state.json", dict(state or {}))
+            states = {name: lazy.of(tensor) for name, tensor in (training or {}).items()}
+            safetensors_writer.write(folder / "training" / "state.safetensors", states)
+            huggingface.write_json(folder / "training" / "state.json", dict(state or {}))
+
+
+def convert(
+    path: Path | str, source: Portable, facts: Mapping[str, Any] | None = None, *, replace: bool = False
+) -> None:
+    """Write a checkpoint of a model of any format, tensor by tensor: it may be larger than memory.
+
+    The contract then promises no answer to the probe.
+    """
+    path = Path(path)
+    portable.check(source)
+    contract.check_vocabulary(source.config.vocab_size, source.tokenizer, path)
+    model = portable.build(source, share=True).eval() if portable.fits_in_memory(source) else None
+    promised = contract.describe(source.config, source.tokenizer, model, facts)
+    with artifact.writing(path, {"kind": "checkpoint"}, replace=replace) as folder:
+        _write(folder, source, promised)
+
+
+def _write(folder: Path, source: Portable, promised: Contract) -> None:
+    huggingface.write_tensors(folder, huggingface.to_theirs(source), torch.float32)
+    huggingface.write_settings(folder, source.config, source.tokenizer, torch.float32)
+    huggingface.write_json(folder / contract.FILE, config.to_dict(promised))
 
 
 def _refuse_not_finite(model: nn.Module, path: Path) -> None:
@@ -107,47 +119,57 @@ def _refuse_not_finite(model: nn.Module, path: Path) -> None:
             )
 
 
-def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    safetensors.torch.save_file(plain, file, metadata={"format": "pt"})
-
-
-def _write_json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
 # --- reading ---
 
 
-def load(path: Path | str, device: str | torch.device = "cpu", kernels: Kernels = "fused") -> Loaded:
-    """Open the model of a run folder, a checkpoint or a Hugging Face folder, and hold it to its contract.
+def load(
+    path: Path | str,
+    device: str | torch.device = "cpu",
+    kernels: Kernels = "fused",
+    *,
+    share: bool = False,
+    force: bool = False,
+) -> Loaded:
+    """Open the model of a run folder, a checkpoint, a Hugging Face folder or a GGUF file, and hold it to its contract.
 
-    The weights become fp32, whatever they were. ArtefactError says what is damaged, unknown or does not fit.
+    The weights are fp32, whatever they were. ArtefactError says what is damaged, unknown or does not fit; with `force`,
+    what can be passed over is listed in `skipped` instead. `share` leaves fp32 weights in their file: a model of any
+    size is open at once, but must not be trained.
     """
-    folder = resolve(path)
-    promised = contract.read(folder)
+    skipped: list[str] | None = [] if force else None
+    source = open_portable(path, skipped)
+    where = Path(source.where or path)
+    model = portable.build(source, device, kernels, share=share).eval()
+    promised = contract.read(where)
     if promised is not None:
-        artifact.verify(folder)
-    content, tensors = artifact.read_json(folder / "config.json"), _read_model_tensors(folder)
-    model = huggingface.from_hf(content, tensors, device=device, kernels=kernels, where=str(folder)).eval()
-    tokenizer = Tokenizer.load(folder) if (folder / "tokenizer.json").exists() else None
-    if promised is not None:
-        contract.check(promised, model, tokenizer, folder)
-    contract.check_vocabulary(model, tokenizer, folder)
-    return Loaded(model, tokenizer, folder, promised)
+        contract.check(promised, model, source.tokenizer, where, skipped)
+    contract.check_vocabulary(source.config.vocab_size, source.tokenizer, where)
+    return Loaded(model, source.tokenizer, where, promised, skipped or [])
+
+
+def open_portable(path: Path | str, skipped: list[str] | None = None) -> Portable:
+    """The model that a path means, with nothing read but headers; `where` names its folder or file."""
+    where = resolve(path)
+    if where.is_file():
+        from groundup.weights import gguf
+
+        return gguf.read(where)
+    if contract.read(where) is not None:
+        artifact.verify(where)
+    return huggingface.read(where, skipped)
 
 
 def load_weights(path: Path | str, model: nn.Module) -> None:
     """Put the weights of a checkpoint into a model that is there already, and must have the same configuration."""
-    folder = resolve(path)
-    _, saved = huggingface.from_config(artifact.read_json(folder / "config.json"), str(folder))
-    if saved != model.config:
-        raise ArtefactError(f"the checkpoint holds {saved}, not {model.config}", where=str(folder))
-    huggingface.fill(model, _read_model_tensors(folder), str(folder))
+    source = open_portable(path)
+    if source.config != model.config:
+        raise ArtefactError(f"the checkpoint holds {source.config}, not {model.config}", where=source.where)
+    portable.fill(model, source.tensors, source.where)
 
 
 def load_training(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, state) as they were given to `save`."""
+    """(tensors, state) as they were given to `save`. Reads every byte of the checkpoint: a run that goes on from a
+    damaged one is lost."""
     folder = resolve(path) / "training"
     if not folder.is_dir():
         raise ArtefactError(
@@ -155,19 +177,31 @@ def load_training(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             where=str(folder.parent),
             hint="start a new run from its weights with --init-from",
         )
-    return _read_tensors(folder / "state.safetensors"), artifact.read_json(folder / "state.json")
+    artifact.verify(folder.parent, checksums=True)
+    tensors, _ = safetensors_file.read(folder / "state.safetensors")
+    # Copies, because the optimizer goes on writing in them.
+    return (
+        {name: lazy.stored(tensor).load().clone() for name, tensor in tensors.items()},
+        artifact.read_json(folder / "state.json"),
+    )
 
 
 def resolve(path: Path | str) -> Path:
-    """The model folder that a path means: itself, or of a run folder its `best` checkpoint, else its `latest`."""
+    """The model that a path means: itself, or of a run folder its `best` checkpoint, else its `latest`."""
     path = Path(path)
+    if path.suffix == ".gguf" and path.is_file():
+        return path
     if (path / "config.json").is_file():
         return path
     for pointer in POINTERS:
         if (path / pointer).is_file():
             return _follow(path, pointer)
     if path.is_file():
-        raise UsageError("a model is a folder, and this is a file", where=str(path), hint=f"give {path.parent}")
+        raise UsageError(
+            "a model is a folder or a .gguf file, and this is another file",
+            where=str(path),
+            hint=f"give {path.parent}; groundup import makes a folder of other programs' checkpoints",
+        )
     raise UsageError(
         "this folder holds no model" if path.is_dir() else "there is no such folder",
         where=str(path),
@@ -186,33 +220,3 @@ def _follow(run_dir: Path, pointer: str) -> Path:
             hint=f"give one of the folders in {run_dir / 'checkpoints'}",
         )
     return folder
-
-
-def _read_model_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of one file, or of several that an index lists, as large models have them."""
-    if (folder / TENSORS).is_file():
-        return _read_tensors(folder / TENSORS)
-    if (folder / INDEX).is_file():
-        index = artifact.read_json(folder / INDEX)
-        by_tensor = index.get("weight_map") if isinstance(index, dict) else None
-        if not isinstance(by_tensor, dict):
-            raise ArtefactError("the index lists no tensors", where=str(folder / INDEX))
-        tensors = {}
-        for name in sorted(set(map(str, by_tensor.values()))):
-            tensors |= _read_tensors(folder / artifact.safe_name(name))
-        return tensors
-    pickled = next(folder.glob("pytorch_model*.bin"), None)
-    raise ArtefactError(
-        f"the weights are pickled ({pickled.name}), and a pickle can run any program" if pickled else f"no {TENSORS}",
-        where=str(folder),
-        hint="in transformers, save_pretrained writes safetensors" if pickled else None,
-    )
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(file)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{file.name} is missing", where=str(file.parent)) from error
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise ArtefactError(f"{file.name} is damaged: {error}", where=str(file)) from error

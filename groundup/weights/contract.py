@@ -38,24 +38,28 @@ class Contract:
     template_hash: str | None
     probe_ids: list[int]
     probe_logits: list[float]
-    """At the last position of the probe, for 16 ids spread over the vocabulary."""
+    """At the last position of the probe, for 16 ids spread over the vocabulary; none of a model larger than memory."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the run wants to be remembered, such as its stage."""
 
 
-def describe(model: nn.Module, tokenizer: Tokenizer | None, facts: Mapping[str, Any] | None = None) -> Contract:
-    """The contract of a model as it is now."""
-    shape = models.shape_of(model)
+def describe(
+    shape: Any, tokenizer: Tokenizer | None, model: nn.Module | None = None, facts: Mapping[str, Any] | None = None
+) -> Contract:
+    """The contract of a model of this shape (its Config) as it is now.
+
+    Without the `model` itself, which may be larger than memory, it promises no answer to the probe.
+    """
     ids = [7919 * i % shape.vocab_size for i in range(min(PROBE_LENGTH, shape.context_length))]
     return Contract(
         format_version=FORMAT_VERSION,
-        family=type(shape).__module__.rpartition(".")[2],
+        family=models.name_of(shape),
         config=config.to_dict(shape),
         rope_layout="half-split" if hasattr(shape, "rope") else "none",
         tokenizer_hash=tokenizer.hash if tokenizer else None,
         template_hash=_template_hash(tokenizer),
         probe_ids=ids,
-        probe_logits=_probe(model, ids),
+        probe_logits=_probe(model, ids) if model is not None else [],
         facts=dict(facts or {}),
     )
 
@@ -79,36 +83,61 @@ def read(folder: Path) -> Contract | None:
         raise ArtefactError(error.what, where=error.where) from error
 
 
-def check(promised: Contract, model: nn.Module, tokenizer: Tokenizer | None, folder: Path) -> None:
-    """Compare a loaded model with its contract; ArtefactError lists every field that differs."""
-    found = describe(model, tokenizer)
-    differing = [
-        f"{name} is {theirs!r}, the contract says {ours!r}"
-        for name, ours, theirs in [
-            ("family", promised.family, found.family),
-            *_differing_values(promised.config, found.config),
-            ("rope_layout", promised.rope_layout, found.rope_layout),
-            ("tokenizer_hash", promised.tokenizer_hash, found.tokenizer_hash),
-            ("template_hash", promised.template_hash, found.template_hash),
-            ("probe_ids", promised.probe_ids, found.probe_ids),
-        ]
-        if ours != theirs
-    ]
-    if differing:
-        raise ArtefactError("the checkpoint was changed: " + "; ".join(differing), where=str(folder))
+def check(
+    promised: Contract,
+    model: nn.Module,
+    tokenizer: Tokenizer | None,
+    folder: Path,
+    skipped: list[str] | None = None,
+) -> None:
+    """Compare a loaded model with its contract; ArtefactError lists every field that differs.
 
+    With `skipped`, they are put there and not refused.
+    """
+    shape = models.shape_of(model)
+    found = describe(shape, tokenizer, model if promised.probe_logits else None)
+    differing = list(_differences(promised, found, shape, str(folder)))
+    if skipped is not None:
+        skipped += differing
+    elif differing:
+        lines = "\n  ".join(["the checkpoint does not keep its contract:", *differing])
+        hint = "take the files that were saved together; groundup verify --checksums names those that were changed"
+        raise ArtefactError(lines, where=str(folder), hint=f"{hint}; --force opens it all the same")
+
+
+def _differences(promised: Contract, found: Contract, shape: Any, where: str) -> Iterator[str]:
+    """A line for each field that is not as promised, or one for the answer to the probe if all fields are."""
+    fields = [
+        ("family", promised.family, found.family),
+        *_differing_values(_filled_in(promised, shape, where), found.config),
+        *(
+            (name, getattr(promised, name), getattr(found, name))
+            for name in ("rope_layout", "tokenizer_hash", "template_hash", "probe_ids")
+        ),
+    ]
+    differing = [
+        f"{name} is {theirs!r}, and was {ours!r} when it was saved" for name, ours, theirs in fields if ours != theirs
+    ]
+    yield from differing
+    if differing or not promised.probe_logits:
+        return
     error = max(abs(a - b) for a, b in zip(found.probe_logits, promised.probe_logits, strict=True))
     if not error <= PROBE_TOLERANCE * max(map(abs, promised.probe_logits)):  # so written, NaN fails too
-        raise ArtefactError(
-            f"the model does not answer as it did when it was saved: a logit of the probe is off by {error:.2g}",
-            where=str(folder),
-            hint="a weight was changed; groundup verify --checksums names the file",
-        )
+        yield f"a logit of the probe is off by {error:.2g}: the model does not answer as it did when it was saved"
 
 
-def check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None, folder: Path) -> None:
+def _filled_in(promised: Contract, shape: Any, where: str) -> dict[str, Any]:
+    """The promised configuration with the defaults of fields that are newer than the checkpoint."""
+    if promised.family != models.name_of(shape):
+        return config.to_dict(shape)  # another family has other fields; that it is another is said already
+    try:
+        return config.to_dict(config.from_dict(type(shape), promised.config, FILE))
+    except (UsageError, ValueError) as error:
+        raise ArtefactError(f"{FILE} describes no {promised.family}: {error}", where=where) from error
+
+
+def check_vocabulary(vocab_size: int, tokenizer: Tokenizer | None, folder: Path) -> None:
     """A tokenizer must not produce an id that the model has no row for."""
-    vocab_size = models.shape_of(model).vocab_size
     if tokenizer is not None and tokenizer.vocab_size > vocab_size:
         raise ArtefactError(
             f"the tokenizer has {tokenizer.vocab_size} ids, the model's vocab_size is {vocab_size}",

@@ -1,29 +1,38 @@
-"""Our models in Hugging Face's terms: the keys of `config.json` and the names and shapes of the tensors, both ways.
+"""Hugging Face's model folders: the names and shapes of their tensors and ours, and the folders read and written.
 
-Nothing is dropped or made up on the way in. A setting that our models do not compute, a tensor that has no place, one
-that is missing or has another shape: each is an ArtefactError that names it. Only buffers that older versions stored
-beside the weights are passed over, because they hold no learned number.
+Nothing is dropped or made up on the way in. A tensor that has no place, one that is missing or has another shape: each
+is named. Only buffers that older versions stored beside the weights are passed over, because they hold no learned
+number. What the names are stands at the foot of each file of models/; config.json is hf_config.py's.
 
-What the names are stands at the foot of each file of models/. This file knows no folders; checkpoint.py has those.
+    config.json, model.safetensors                                  or, of a large model,
+    config.json, model-00001-of-00003.safetensors ..., model.safetensors.index.json
 """
 
+import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from groundup import models
-from groundup.errors import ArtefactError
-from groundup.layers.kernels import Kernels
+from groundup.errors import ArtefactError, UsageError
+from groundup.tokenizer.protocol import Tokenizer
+from groundup.weights import hf_config, lazy, portable, safetensors_writer, tensors
+from groundup.weights.lazy import LazyTensor
+from groundup.weights.portable import Portable
 
+TENSORS, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHARD = "model-{:05}-of-{:05}.safetensors"
+MAX_SHARD_BYTES = 5_000_000_000
 BUFFERS = re.compile(r".*\.(attn\.bias|attn\.masked_bias|rotary_emb\.inv_freq)")
 """The causal mask of GPT-2 and the frequencies of RoPE, which are computed."""
 
 
-# --- tensors ---
+# --- names ---
 
 
 @dataclass(frozen=True)
@@ -38,70 +47,75 @@ class Row:
     is_transposed: bool
 
 
-def rows(model: nn.Module) -> Iterator[Row]:
-    """Every tensor of a model in Hugging Face's terms."""
-    family, config = _family(model), cast(Any, model.config)
-    ours = {name for name, _ in model.named_parameters()}
+def rows(family_name: str, config: Any, ours: Mapping[str, Any]) -> Iterator[Row]:
+    """Every tensor of a model in Hugging Face's terms, for the names that the model has."""
+    family = models.family(family_name)
+    if hasattr(family, "NOT_ELSEWHERE"):
+        yield from (Row(name, (name,), False) for name in ours)
+        return
     for their_module, our_modules in family.HF_MODULES.items():
-        for layer in range(config.n_layers) if "{}" in their_module else [0]:
+        for numbers in _numbers(their_module.count("{}"), config):
             for kind in ("weight", "bias"):
-                names = tuple(f"{module.format(layer)}.{kind}" for module in our_modules.split())
+                names = tuple(f"{module.format(*numbers)}.{kind}" for module in our_modules.split())
                 if names[0] in ours:
                     is_transposed = kind == "weight" and their_module.endswith(family.HF_TRANSPOSED)
-                    yield Row(f"{their_module.format(layer)}.{kind}", names, is_transposed)
+                    yield Row(f"{their_module.format(*numbers)}.{kind}", names, is_transposed)
 
 
-def to_hf(model: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(content of config.json, tensors by their names) of a model of ours. The tensors may share its memory."""
-    ours = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    tensors = {}
-    for row in rows(model):
-        parts = [ours[name] for name in row.ours]
-        tensor = torch.cat(parts) if len(parts) > 1 else parts[0]
-        tensors[row.theirs] = tensor.T.contiguous() if row.is_transposed else tensor
-    return to_config(model.config), tensors
+def _numbers(n_places: int, config: Any) -> Iterator[tuple[int, ...]]:
+    """What stands for "{}" in a name: nothing, each layer, or each expert of each layer."""
+    if n_places == 0:
+        yield ()
+    for layer in range(config.n_layers) if n_places else ():
+        yield from ((layer, expert) for expert in range(config.n_experts)) if n_places > 1 else [(layer,)]
 
 
-def from_hf(
-    config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    *,
-    device: str | torch.device = "cpu",
-    kernels: Kernels = "fused",
+def to_theirs(source: Portable) -> dict[str, LazyTensor]:
+    """The tensors by Hugging Face's names and in their shapes."""
+    theirs = {}
+    for row in rows(source.family, source.config, source.tensors):
+        tensor = lazy.stacked([source.tensors[name] for name in row.ours])
+        theirs[row.theirs] = tensor.transposed() if row.is_transposed else tensor
+    return theirs
+
+
+def to_ours(
+    family: str,
+    config: Any,
+    theirs: Mapping[str, LazyTensor],
     where: str | None = None,
-) -> nn.Module:
-    """A model of ours, in fp32, from what a Hugging Face folder holds. `where` names the folder in errors."""
-    family_name, ours = from_config(config, where)
-    family = models.family(family_name)
-    _refuse_other_size(family.count_parameters(ours), ours.n_layers, tensors, where)
-    with torch.device("meta"):
-        model = family.Model(ours, kernels)
-    model.to_empty(device=device)
-    fill(model, tensors, where)
-    return model
+    skipped: list[str] | None = None,
+) -> dict[str, LazyTensor]:
+    """The tensors by our names. With `skipped`, those without a place are put there and not refused."""
+    portable.refuse_other_size(family, config, theirs, where)
+    shapes = portable.shapes(family, config)
+    table = list(rows(family, config, shapes))
+    expected = {row.theirs: _their_shape(row, shapes) for row in table}
+    theirs = _in_full_and_once(theirs, list(expected), where)
+    if skipped is not None:
+        skipped += [f"{name} {tensor.shape}" for name, tensor in theirs.items() if name not in expected]
+        theirs = {name: tensor for name, tensor in theirs.items() if name in expected}
+    portable.refuse(list(portable.differences(expected, theirs)), where)
+
+    ours = {}
+    for row in table:
+        tensor = theirs[row.theirs].transposed() if row.is_transposed else theirs[row.theirs]
+        start = 0
+        for name in row.ours:
+            stop = start + shapes[name][0]
+            ours[name] = tensor if len(row.ours) == 1 else tensor.rows(start, stop)
+            start = stop
+    return ours
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], where: str | None = None) -> None:
-    """Copy tensors, by Hugging Face's names, into a model of ours, whatever their dtype and device."""
-    row_by_name = {row.theirs: row for row in rows(model)}
-    ours = dict(model.named_parameters())
-    tensors = _in_full_and_once(tensors, list(row_by_name), where)
-    _refuse_mismatch(row_by_name, ours, tensors, where)
-
-    with torch.no_grad():
-        for name, row in row_by_name.items():
-            tensor = tensors[name].T if row.is_transposed else tensors[name]
-            for part, into in zip(tensor.split([len(ours[name]) for name in row.ours]), row.ours, strict=True):
-                ours[into].copy_(part)
+def _their_shape(row: Row, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    shape = (sum(shapes[name][0] for name in row.ours), *shapes[row.ours[0]][1:])
+    return shape[::-1] if row.is_transposed else shape
 
 
-def _family(model: nn.Module) -> Any:
-    return models.family(type(model).__module__.rpartition(".")[2])
-
-
-def _in_full_and_once(tensors: Mapping[str, Tensor], names: list[str], where: str | None) -> dict[str, Tensor]:
+def _in_full_and_once(theirs: Mapping[str, LazyTensor], names: list[str], where: str | None) -> dict[str, LazyTensor]:
     """The tensors under their full names, without buffers and without a second copy of a tied head."""
-    kept = {name: tensor for name, tensor in tensors.items() if not BUFFERS.fullmatch(f".{name}")}
+    kept = {name: tensor for name, tensor in theirs.items() if not BUFFERS.fullmatch(f".{name}")}
     embedding, head = names[0], "lm_head.weight"
 
     # Files made from the body of a model, such as the published GPT-2's, leave its name out.
@@ -110,100 +124,89 @@ def _in_full_and_once(tensors: Mapping[str, Tensor], names: list[str], where: st
         kept = {name if name == head else prefix + name: tensor for name, tensor in kept.items()}
 
     if head in kept and head not in names and embedding in kept:
-        if not torch.equal(kept[head], kept[embedding]):
+        if kept[head].shape != kept[embedding].shape or not torch.equal(kept[head].load(), kept[embedding].load()):
             raise ArtefactError(f"{head} is not {embedding}, to which config.json ties it", where=where)
         del kept[head]
     return kept
 
 
-def _refuse_other_size(n_parameters: int, n_layers: int, tensors: Mapping[str, Tensor], where: str | None) -> None:
-    """Before memory is taken for a model of the size that config.json claims and the file may not have."""
-    n_stored = sum(tensor.numel() for tensor in tensors.values())
-    if n_layers > len(tensors) or n_parameters > 2 * n_stored:
-        raise ArtefactError(
-            f"config.json describes {n_layers} layers with {n_parameters:,} parameters; "
-            f"the file has {len(tensors)} tensors with {n_stored:,} numbers",
-            where=where,
+# --- folders ---
+
+
+def read(folder: Path, skipped: list[str] | None = None) -> Portable:
+    """The model of a folder. Of its weights only the headers are read."""
+    files = tensors.open_model(folder)
+    family, config = hf_config.read(files.config, str(folder), skipped)
+    stored = {name: lazy.stored(tensor) for name, tensor in files.tensors.items()}
+    ours = to_ours(family, config, stored, str(folder), skipped)
+    tokenizer = Tokenizer.load(folder) if (folder / "tokenizer.json").exists() else None
+    return Portable(family, config, ours, tokenizer, str(folder))
+
+
+def write(
+    folder: Path, source: Portable, dtype: torch.dtype | None = None, max_shard_bytes: int = MAX_SHARD_BYTES
+) -> None:
+    """Fill a folder that is there, tensor by tensor: never more than one of them is in memory.
+
+    `dtype` None keeps what each tensor has. A model that Hugging Face's formats cannot hold is a UsageError.
+    """
+    refuse_elsewhere(source)
+    theirs = to_theirs(source)
+    write_tensors(folder, theirs, dtype, max_shard_bytes)
+    write_settings(folder, source.config, source.tokenizer, dtype or next(iter(theirs.values())).dtype)
+
+
+def refuse_elsewhere(source: Portable) -> None:
+    """UsageError for a family that only groundup knows."""
+    reason = getattr(models.family(source.family), "NOT_ELSEWHERE", None)
+    if reason is not None:
+        raise UsageError(
+            f"Hugging Face's formats cannot hold a {source.family} model: {reason}",
+            where=source.where,
+            hint="its checkpoint opens in groundup; groundup export single-file makes it one file of Python",
         )
 
 
-def _refuse_mismatch(
-    row_by_name: Mapping[str, Row], ours: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str | None
+def write_tensors(
+    folder: Path,
+    theirs: Mapping[str, LazyTensor],
+    dtype: torch.dtype | None = None,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
-    faults = [f"{name} is unknown" for name in tensors if name not in row_by_name]
-    for name, row in row_by_name.items():
-        shape = (sum(len(ours[part]) for part in row.ours), *ours[row.ours[0]].shape[1:])
-        shape = shape[::-1] if row.is_transposed else shape
-        if name not in tensors:
-            faults.append(f"{name} is missing")
-        elif tuple(tensors[name].shape) != shape:
-            faults.append(f"{name} has shape {tuple(tensors[name].shape)}, not {shape}")
-    if faults:
-        shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
-        raise ArtefactError(f"the tensors are not those that config.json describes: {shown}", where=where)
+    """One file, or several of at most `max_shard_bytes` each (a larger tensor stands alone) and their index."""
+    sizes = {name: math.prod(tensor.shape) * (dtype or tensor.dtype).itemsize for name, tensor in theirs.items()}
+    shards: list[dict[str, LazyTensor]] = [{}]
+    size = 0
+    for name, tensor in theirs.items():
+        if shards[-1] and size + sizes[name] > max_shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += sizes[name]
+    if len(shards) == 1:
+        safetensors_writer.write(folder / TENSORS, shards[0], dtype)
+        return
+
+    file_by_tensor = {}
+    for number, shard in enumerate(shards, 1):
+        file = SHARD.format(number, len(shards))
+        safetensors_writer.write(folder / file, shard, dtype)
+        file_by_tensor |= dict.fromkeys(shard, file)
+    write_json(folder / INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": file_by_tensor})
 
 
-# --- config.json ---
-
-
-def to_config(config: Any) -> dict[str, Any]:
-    """What config.json says of a Config of ours, as version 4 and version 5 of transformers both read it."""
-    family_name = type(config).__module__.rpartition(".")[2]
-    family = models.family(family_name)
-    return {
-        "architectures": [family.HF_ARCHITECTURE],
-        "model_type": family_name,
-        "vocab_size": config.vocab_size,
-        "tie_word_embeddings": config.tie_embeddings,
-        **family.to_hf_config(config),
-        "torch_dtype": "float32",
-        # Left out, transformers would put ids of its own here, which this vocabulary may not even have.
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "pad_token_id": None,
+def write_settings(folder: Path, config: Any, tokenizer: Tokenizer | None, dtype: torch.dtype) -> None:
+    """config.json, generation_config.json and the tokenizer's files."""
+    stop = {
+        "eos_token_id": list(tokenizer.stop_ids) or None if tokenizer else None,
+        "pad_token_id": tokenizer.pad_id if tokenizer else None,
     }
+    write_json(folder / "config.json", hf_config.write(config, str(dtype).removeprefix("torch.")) | stop)
+    write_json(folder / "generation_config.json", {"bos_token_id": None} | stop)
+    if tokenizer is not None:
+        tokenizer.save(folder)
 
 
-def from_config(content: Mapping[str, Any], where: str | None = None) -> tuple[str, Any]:
-    """(family, Config) that a config.json describes."""
-    settings = Settings(content, where)
-    name = settings.read("model_type", str)
-    if name not in models.names():
-        known = ", ".join(models.names())
-        raise ArtefactError(f"model_type is {name!r}, which is not supported", where=where, hint=f"supported: {known}")
-    settings.must_be("quantization_config", None)
-    try:
-        return name, models.family(name).from_hf_config(settings)
-    except ValueError as error:
-        raise ArtefactError(f"config.json describes no {name} that can be built: {error}", where=where) from error
-
-
-class Settings:
-    """Reads a config.json key by key; a key that is missing, or of another kind, is an ArtefactError."""
-
-    def __init__(self, content: Mapping[str, Any], where: str | None = None):
-        self.content = content
-        self.where = where
-
-    def read(self, key: str, kind: type, default: Any = ...) -> Any:
-        """The value of a key, which may be absent if there is a `default`."""
-        value = self.content.get(key)
-        if value is None and default is not ...:
-            return default
-        if kind is float and type(value) is int:
-            return float(value)
-        if type(value) is not kind:
-            what = "is missing" if value is None else f"is {value!r}, and should be of the kind {kind.__name__}"
-            raise ArtefactError(f"{key} {what} in config.json", where=self.where)
-        return value
-
-    def table(self, key: str) -> "Settings":
-        """The settings inside a key; none if it is absent."""
-        return Settings(self.read(key, dict, {}), self.where)
-
-    def must_be(self, key: str, *valid: Any) -> None:
-        """Refuse a model that needs what ours do not compute. An absent key is as good as the first valid value."""
-        value = self.content.get(key, valid[0])
-        if value not in valid:
-            only = " or ".join(map(repr, valid))
-            raise ArtefactError(f"{key} is {value!r} in config.json; only {only} can be computed", where=self.where)
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Indented, for people, and without the NaN that JSON does not have."""
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ import torch
 from groundup.errors import ArtefactError, GroundupError, UsageError
 from groundup.models import gpt2, llama
 from groundup.tokenizer.bpe import BPE
-from groundup.weights import checkpoint
+from groundup.weights import checkpoint, portable
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
 
@@ -43,10 +43,14 @@ def change_json(file, change):
     content = json.loads(file.read_text())
     change(content)
     file.write_text(json.dumps(content))
-    # The manifest of someone who changed a file knowingly.
-    manifest = json.loads((file.parent / "manifest.json").read_text())
-    manifest["files"][file.name]["size"] = file.stat().st_size
-    (file.parent / "manifest.json").write_text(json.dumps(manifest))
+    resize(file.parent, file.name)
+
+
+def resize(folder, name):
+    """The manifest of someone who changed a file knowingly."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name]["size"] = (folder / name).stat().st_size
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 # --- round trips ---
@@ -142,7 +146,7 @@ def test_a_model_in_several_files_is_read(step_dir, model, tmp_path):
 
     index["weight_map"]["model.norm.weight"] = "../elsewhere.safetensors"
     (theirs / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UsageError, match="cannot be a name"):
+    with pytest.raises(ArtefactError, match="../elsewhere.safetensors"):
         checkpoint.load(theirs)
 
 
@@ -175,9 +179,9 @@ def test_what_is_no_model_is_said(step_dir, tmp_path):
         checkpoint.resolve(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="this folder holds no model"):
         checkpoint.resolve(step_dir.parent)
-    with pytest.raises(UsageError, match="a model is a folder, and this is a file") as caught:
+    with pytest.raises(UsageError, match=r"a model is a folder or a .gguf file") as caught:
         checkpoint.resolve(step_dir / "model.safetensors")
-    assert caught.value.hint == f"give {step_dir}"
+    assert caught.value.hint.startswith(f"give {step_dir};")
 
 
 # --- what is refused ---
@@ -211,11 +215,11 @@ def test_an_existing_checkpoint_is_not_overwritten_unasked(step_dir, model, toke
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(rope_theta=5e5, rope_parameters=None), "rope.theta is 500000.0, the contract says 10000.0"),
-        (lambda c: c.update(rms_norm_eps=1e-6), "norm_eps is 1e-06, the contract says 1e-05"),
+        (lambda c: c.update(rope_theta=5e5, rope_parameters=None), "rope.theta is 500000.0, and was 10000.0"),
+        (lambda c: c.update(rms_norm_eps=1e-6), "norm_eps is 1e-06, and was 1e-05"),
         (
             lambda c: c.update(num_attention_heads=3, num_key_value_heads=1, head_dim=8),
-            "n_heads is 3, the contract says 6",
+            "n_heads is 3, and was 6",
         ),
     ],
 )
@@ -234,7 +238,7 @@ def test_another_tokenizer_or_template_is_named(step_dir, tokenizer):
         manifest["files"][name]["size"] = (step_dir / name).stat().st_size
     (step_dir / "manifest.json").write_text(json.dumps(manifest))
 
-    with pytest.raises(ArtefactError, match=r"tokenizer_hash is .*template_hash is "):
+    with pytest.raises(ArtefactError, match=r"(?s)tokenizer_hash is .*template_hash is "):
         checkpoint.load(step_dir)
 
 
@@ -248,6 +252,76 @@ def test_a_changed_weight_shows_in_the_probe(step_dir):
 
     with pytest.raises(ArtefactError, match="does not answer as it did when it was saved"):
         checkpoint.load(step_dir)
+
+    forced = checkpoint.load(step_dir, force=True)
+    assert [line for line in forced.skipped if "a logit of the probe is off by" in line] == forced.skipped
+
+
+def test_force_says_what_it_skips_and_lets_nothing_else_pass(step_dir):
+    change_json(step_dir / "config.json", lambda c: c.update(rms_norm_eps=1e-6, invented=3))
+    tensors = safetensors.torch.load_file(step_dir / "model.safetensors")
+    extra = tensors | {"model.layers.0.self_attn.q_proj.bias": torch.ones(24)}
+    safetensors.torch.save_file(extra, step_dir / "model.safetensors", metadata={"format": "pt"})
+    resize(step_dir, "model.safetensors")
+
+    with pytest.raises(ArtefactError, match="settings that are not known here.*: invented = 3"):
+        checkpoint.load(step_dir)
+    skipped = checkpoint.load(step_dir, force=True).skipped
+    assert skipped == [
+        "config.json: invented = 3",
+        "model.layers.0.self_attn.q_proj.bias (24,)",
+        "norm_eps is 1e-06, and was 1e-05 when it was saved",
+    ]
+
+    # What is missing has no number that could take its place.
+    del tensors["model.norm.weight"]
+    safetensors.torch.save_file(tensors, step_dir / "model.safetensors", metadata={"format": "pt"})
+    resize(step_dir, "model.safetensors")
+    with pytest.raises(ArtefactError, match="model.norm.weight is missing"):
+        checkpoint.load(step_dir, force=True)
+
+
+def test_a_contract_from_before_a_field_existed_is_kept(step_dir):
+    change_json(step_dir / "groundup.json", lambda c: c["config"]["rope"].clear())
+    assert checkpoint.load(step_dir).model.config.rope.theta == 10_000.0
+
+
+def test_what_a_run_resumes_from_is_read_to_the_last_byte(step_dir):
+    file = step_dir / "training" / "state.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+    assert checkpoint.load(step_dir).contract is not None
+    with pytest.raises(ArtefactError, match=r"state.safetensors is damaged"):
+        checkpoint.load_training(step_dir)
+
+
+def test_shared_weights_stay_in_their_file_and_may_be_written_to_all_the_same(step_dir, model):
+    before = (step_dir / "model.safetensors").read_bytes()
+    shared = checkpoint.load(step_dir, share=True).model
+    ids = torch.randint(264, (2, 16))
+    assert torch.equal(shared(ids), model(ids))
+
+    with torch.no_grad():
+        shared.tok_embed.weight.add_(1)
+    assert (step_dir / "model.safetensors").read_bytes() == before
+
+
+def test_a_model_of_another_format_becomes_a_checkpoint(step_dir, model, tokenizer, tmp_path):
+    source = checkpoint.open_portable(step_dir)
+    checkpoint.convert(tmp_path / "again", source, {"imported_from": "elsewhere"})
+    again = checkpoint.load(tmp_path / "again")
+
+    assert again.contract.facts == {"imported_from": "elsewhere"}
+    assert again.tokenizer.hash == tokenizer.hash
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (step_dir / "model.safetensors").read_bytes()
+
+
+def test_a_model_larger_than_memory_makes_no_promise_of_its_answers(step_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(portable, "fits_in_memory", lambda *_, **__: False)
+    checkpoint.convert(tmp_path / "again", checkpoint.open_portable(step_dir))
+    assert checkpoint.load(tmp_path / "again").contract.probe_logits == []
 
 
 def test_a_truncated_or_missing_file_is_named(step_dir):
@@ -265,13 +339,13 @@ def test_damage_without_a_manifest_is_still_found(step_dir, tmp_path):
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     shutil.copy(step_dir / "config.json", theirs)
-    with pytest.raises(ArtefactError, match="no model.safetensors"):
+    with pytest.raises(ArtefactError, match="model.safetensors is missing"):
         checkpoint.load(theirs)
     (theirs / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(ArtefactError, match="pickled"):
         checkpoint.load(theirs)
     (theirs / "model.safetensors").write_bytes((step_dir / "model.safetensors").read_bytes()[:-100])
-    with pytest.raises(ArtefactError, match="model.safetensors is damaged"):
+    with pytest.raises(ArtefactError, match="model.safetensors is cut off"):
         checkpoint.load(theirs)
     (theirs / "config.json").write_text("{")
     with pytest.raises(ArtefactError, match="not valid JSON"):

@@ -1,13 +1,15 @@
-"""Names, shapes and settings in Hugging Face's terms. Equal logits are shown for every model in tests/models."""
+"""Names, shapes and folders in Hugging Face's terms. Equal logits are shown for every model in tests/models."""
 
-import copy
+import json
 
 import pytest
+import safetensors.torch
 import torch
 
-from groundup.errors import ArtefactError
+from groundup import models
+from groundup.errors import ArtefactError, UsageError
 from groundup.models import gpt2, llama
-from groundup.weights import huggingface
+from groundup.weights import huggingface, lazy, portable
 
 GPT2 = gpt2.Model(gpt2.Config(vocab_size=20, context_length=8, n_layers=2, d_model=12, n_heads=2))
 LLAMA = llama.Model(
@@ -19,24 +21,36 @@ LLAMA = llama.Model(
 
 
 def taken(model):
-    config, tensors = huggingface.to_hf(model)
-    return copy.deepcopy(config), dict(tensors)
+    """A model's tensors as a Hugging Face file has them."""
+    return {name: tensor.load() for name, tensor in huggingface.to_theirs(portable.of(model)).items()}
+
+
+def given(model, tensors):
+    """A model of the same shape from such tensors."""
+    family = models.name_of(model)
+    theirs = {name: lazy.of(tensor) for name, tensor in tensors.items()}
+    ours = huggingface.to_ours(family, model.config, theirs, "somewhere")
+    return portable.build(portable.Portable(family, model.config, ours))
 
 
 def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    return path
+
+
 @pytest.mark.parametrize("model", [GPT2, LLAMA], ids=["gpt2", "llama"])
 def test_there_and_back(model):
-    back = huggingface.from_hf(*taken(model))
-
-    assert back.config == model.config
-    assert same(back, model)
+    assert same(given(model, taken(model)), model)
 
 
 def test_gpt2_is_fused_and_transposed():
-    _, tensors = taken(GPT2)
+    tensors = taken(GPT2)
     attn = GPT2.blocks[1].attn
 
     fused = tensors["transformer.h.1.attn.c_attn.weight"]
@@ -49,39 +63,26 @@ def test_gpt2_is_fused_and_transposed():
 
 def test_files_of_gpt2s_body_with_its_old_buffers_are_read():
     """As openai-community/gpt2 is stored: without "transformer.", with the causal mask, with or without the head."""
-    config, tensors = taken(GPT2)
-    body = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    body = {name.removeprefix("transformer."): tensor for name, tensor in taken(GPT2).items()}
     for layer in range(2):
         body[f"h.{layer}.attn.bias"] = torch.ones(1, 1, 8, 8).tril()
         body[f"h.{layer}.attn.masked_bias"] = torch.tensor(-1e4)
-    assert same(huggingface.from_hf(config, body), GPT2)
+    assert same(given(GPT2, body), GPT2)
 
     body["lm_head.weight"] = body["wte.weight"].clone()
-    assert same(huggingface.from_hf(config, body), GPT2)
-
-
-def test_old_and_new_ways_to_write_rope():
-    config, tensors = taken(LLAMA)
-    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(1)
-    for left_out in ("rope_theta", "rope_parameters"):
-        one_way = {key: value for key, value in config.items() if key != left_out}
-        assert huggingface.from_hf(one_way, tensors).config.rope.theta == 500_000.0
-    neither = {key: value for key, value in config.items() if not key.startswith("rope")}
-    assert huggingface.from_hf(neither, tensors).config.rope.theta == 10_000.0
+    assert same(given(GPT2, body), GPT2)
 
 
 def test_half_precision_becomes_fp32():
-    config, tensors = taken(LLAMA)
-    rounded = {name: tensor.bfloat16() for name, tensor in tensors.items()}
-    model = huggingface.from_hf(config, rounded)
+    model = given(LLAMA, {name: tensor.bfloat16() for name, tensor in taken(LLAMA).items()})
 
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert torch.equal(model.tok_embed.weight, LLAMA.tok_embed.weight.bfloat16().float())
 
 
 def test_the_model_owns_its_memory():
-    config, tensors = taken(LLAMA)
-    model = huggingface.from_hf(config, tensors)
+    tensors = taken(LLAMA)
+    model = given(LLAMA, tensors)
     with torch.no_grad():
         model.tok_embed.weight.add_(1)
     assert not torch.equal(tensors["model.embed_tokens.weight"], model.tok_embed.weight)
@@ -104,49 +105,104 @@ def test_the_model_owns_its_memory():
     ],
 )
 def test_a_tensor_without_a_place_or_a_place_without_a_tensor(change, message):
-    config, tensors = taken(LLAMA)
+    tensors = taken(LLAMA)
     change(tensors)
     with pytest.raises(ArtefactError, match=message):
-        huggingface.from_hf(config, tensors, where="somewhere")
+        given(LLAMA, tensors)
 
 
-def test_all_faults_are_listed():
-    config, tensors = taken(GPT2)
+def test_all_faults_are_listed_a_line_each():
+    tensors = taken(GPT2)
     for name in [name for name in tensors if "ln_" in name]:
         del tensors[name]
-    with pytest.raises(ArtefactError, match=r"ln_1.weight is missing.*ln_2.bias is missing.*and 2 more"):
-        huggingface.from_hf(config, tensors)
+    with pytest.raises(ArtefactError, match=r"(?s)h.0.ln_1.weight is missing.*\n.*ln_f.bias is missing") as caught:
+        given(GPT2, tensors)
+    assert caught.value.what.count("is missing") == 10
+
+    with pytest.raises(ArtefactError, match=r"ln_2.weight is unknown.*\n  and 3 more") as caught:
+        given(GPT2, taken(GPT2) | {f"{i}.ln_2.weight": torch.ones(1) for i in range(23)})
+    assert caught.value.what.count("\n") == 21
+
+
+def test_a_model_that_the_file_cannot_hold_takes_no_memory():
+    huge = llama.Config(n_layers=10**12, d_model=6, n_heads=1)
+    with pytest.raises(ArtefactError, match=r"1000000000000 layers.*the weights are 21 tensors"):
+        huggingface.to_ours("llama", huge, {name: lazy.of(tensor) for name, tensor in taken(LLAMA).items()})
 
 
 def test_a_tied_head_must_be_the_embedding():
-    config, tensors = taken(GPT2)
+    tensors = taken(GPT2)
     tensors["lm_head.weight"] = tensors["transformer.wte.weight"] + 1
     with pytest.raises(
         ArtefactError, match=r"lm_head.weight is not transformer.wte.weight, to which config.json ties it"
     ):
-        huggingface.from_hf(config, tensors)
+        given(GPT2, tensors)
 
 
-@pytest.mark.parametrize(
-    ("model", "change", "message"),
-    [
-        (LLAMA, {"model_type": "mamba"}, "model_type is 'mamba', which is not supported"),
-        (LLAMA, {"model_type": None}, "model_type is missing"),
-        (LLAMA, {"hidden_size": None}, "hidden_size is missing"),
-        (LLAMA, {"hidden_size": "12"}, "hidden_size is '12', and should be of the kind int"),
-        (LLAMA, {"num_attention_heads": 5}, "describes no llama that can be built: n_heads is 5; valid values divide"),
-        (LLAMA, {"num_hidden_layers": 10**12}, "describes 1000000000000 layers"),
-        (LLAMA, {"hidden_size": 6 * 10**9}, "the file has 21 tensors"),
-        (LLAMA, {"hidden_act": "gelu"}, "hidden_act is 'gelu' in config.json; only 'silu' can be computed"),
-        (LLAMA, {"attention_bias": True}, "attention_bias is True"),
-        (LLAMA, {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling is"),
-        (LLAMA, {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type is 'yarn'"),
-        (LLAMA, {"quantization_config": {"bits": 4}}, "quantization_config is"),
-        (GPT2, {"activation_function": "relu"}, "only 'gelu_new' or 'gelu_pytorch_tanh' can be computed"),
-        (GPT2, {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
-    ],
-)
-def test_settings_that_cannot_be_computed_are_refused(model, change, message):
-    config, tensors = taken(model)
-    with pytest.raises(ArtefactError, match=message):
-        huggingface.from_hf(config | change, tensors)
+# --- folders ---
+
+
+@pytest.mark.parametrize("model", [GPT2, LLAMA], ids=["gpt2", "llama"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_folder_read_and_written_again_is_the_same_bit_for_bit(model, dtype, folder, tmp_path):
+    huggingface.write(folder, portable.of(model), dtype)
+    again = tmp_path / "again"
+    again.mkdir()
+    huggingface.write(again, huggingface.read(folder))
+
+    assert {file.name for file in folder.iterdir()} == {file.name for file in again.iterdir()}
+    for file in folder.iterdir():
+        assert (again / file.name).read_bytes() == file.read_bytes(), file.name
+    assert json.loads((again / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
+    stored = safetensors.torch.load_file(again / "model.safetensors")
+    assert all(torch.equal(stored[name], tensor.to(dtype)) for name, tensor in taken(model).items())
+
+
+def test_shards_are_as_large_as_allowed_and_no_tensor_is_cut(folder):
+    huggingface.write(folder, portable.of(LLAMA), max_shard_bytes=4000)
+
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    sizes = {file.name: file.stat().st_size for file in folder.glob("*.safetensors")}
+    assert len(sizes) > 3 and set(index["weight_map"].values()) == set(sizes)
+    assert index["metadata"]["total_size"] == 4 * sum(parameter.numel() for parameter in LLAMA.parameters())
+    assert max(sizes.values()) < 4000 + 1000  # and the header
+    assert same(portable.build(huggingface.read(folder)), LLAMA)
+
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.randint(20, (2, 8))
+    with torch.no_grad():
+        assert (theirs(ids).logits - LLAMA(ids)).abs().max() <= 1e-5
+
+
+def test_only_one_tensor_at_a_time_is_in_memory(folder):
+    """Counted, not timed: how many loaded tensors are alive while a folder is written."""
+    alive, most = 0, 0
+
+    class Counted(torch.Tensor):
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    def counting(tensor):
+        def load():
+            nonlocal alive, most
+            alive += 1
+            most = max(most, alive)
+            return tensor.load().clone().as_subclass(Counted)
+
+        return lazy.LazyTensor(tensor.shape, tensor.dtype, load)
+
+    source = portable.of(LLAMA)
+    source.tensors = {name: counting(tensor) for name, tensor in source.tensors.items()}
+    huggingface.write(folder, source, torch.bfloat16)
+    assert most <= 2
+
+
+def test_what_only_groundup_knows_is_not_written_elsewhere(folder):
+    from groundup.models import fast
+
+    source = portable.of(fast.Model(fast.PRESETS["nano"]))
+    with pytest.raises(UsageError, match="Hugging Face's formats cannot hold a fast model: "):
+        huggingface.write(folder, source)
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,202 @@
+"""`config.json`: the shape of a model in Hugging Face's terms, both ways. The tensors are huggingface.py's.
+
+Nothing is dropped on the way in. A setting that our models do not compute, or a key that nobody here has heard of, is
+an ArtefactError that names it: it may change what the model says. Version 4 of transformers writes RoPE as `rope_theta`
+and `rope_scaling`, version 5 as one table `rope_parameters`; both are read, and both are written.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from groundup import config as configs
+from groundup import models
+from groundup.errors import ArtefactError, UsageError
+from groundup.layers.rope import RopeConfig
+
+OWN = "groundup-"
+"""Before the name of a family that only groundup knows, so that nobody takes it for another."""
+
+HARMLESS = {
+    # where it came from, and what for
+    "_name_or_path", "architectures", "model_type", "transformers_version", "transformers.js_config", "torch_dtype",
+    "dtype", "is_llama_config", "quantization_config", "is_encoder_decoder", "is_decoder", "tokenizer_class",
+    # ids, which the tokenizer and the generation settings say too
+    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "task_specific_params",
+    # how it is trained, and what its forward pass hands back
+    "initializer_range", "use_cache", "pretraining_tp", "gradient_checkpointing", "reorder_and_upcast_attn",
+    "output_attentions", "output_hidden_states", "output_router_logits", "return_dict", "router_aux_loss_coef",
+    "router_jitter_noise", "torchscript", "use_return_dict", "embd_pdrop", "attn_pdrop", "_flash_attn_2_enabled",
+    # of GPT-2's summary head and of classifiers, which are not read here
+    "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
+    "id2label", "label2id", "num_labels", "problem_type", "chunk_size_feed_forward", "n_ctx",
+}  # fmt: skip
+"""Keys that change nothing in the logits. `quantization_config` is refused before, where it is set."""
+
+ROPE_TABLE = {
+    "factor": "factor", "original_max_position_embeddings": "trained_context",
+    "low_freq_factor": "low_freq_factor", "high_freq_factor": "high_freq_factor",
+    "beta_fast": "beta_fast", "beta_slow": "beta_slow", "attention_factor": "attention_factor",
+    "mscale": "mscale", "mscale_all_dim": "mscale_all_dim", "truncate": "truncate",
+}  # fmt: skip
+ROPE_NAMES = {
+    "none": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"),
+    "yarn": (
+        "factor", "original_max_position_embeddings", "beta_fast", "beta_slow", "attention_factor", "mscale",
+        "mscale_all_dim", "truncate",
+    ),
+}  # fmt: skip
+"""What Hugging Face's table has for each scaling of ours."""
+
+
+# --- out ---
+
+
+def write(config: Any, dtype: str = "float32") -> dict[str, Any]:
+    """What config.json says of a Config of ours whose weights are stored in `dtype`."""
+    name = models.name_of(config)
+    family = models.family(name)
+    # Left out, transformers would put ids of its own here, which this vocabulary may not even have.
+    usual = {"torch_dtype": dtype, "dtype": dtype, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    if hasattr(family, "NOT_ELSEWHERE"):
+        return {"model_type": OWN + name, "vocab_size": config.vocab_size, "config": configs.to_dict(config)} | usual
+    return {
+        "architectures": [family.HF_ARCHITECTURE],
+        "model_type": name,
+        "vocab_size": config.vocab_size,
+        "tie_word_embeddings": config.tie_embeddings,
+        **family.to_hf_config(config),
+        **(_write_rope(config.rope) if hasattr(config, "rope") else {}),
+        **usual,
+    }
+
+
+def _write_rope(rope: RopeConfig) -> dict[str, Any]:
+    ours = dataclasses.asdict(rope)
+    table: dict[str, Any] = {"rope_type": "default" if rope.scaling == "none" else rope.scaling}
+    for name in ROPE_NAMES[rope.scaling]:
+        value = ours[ROPE_TABLE[name]]
+        # 0 stands for "by the formula", which their files say by leaving it out.
+        if value or name not in ("attention_factor", "mscale", "mscale_all_dim"):
+            table[name] = value
+    version_5 = {"rope_parameters": table | {"rope_theta": rope.theta}}
+    return version_5 | {"rope_theta": rope.theta} | ({} if rope.scaling == "none" else {"rope_scaling": table})
+
+
+# --- in ---
+
+
+def read(content: Mapping[str, Any], where: str | None = None, skipped: list[str] | None = None) -> tuple[str, Any]:
+    """(family, Config) that a config.json describes. With `skipped`, unknown keys are put there and not refused."""
+    settings = Settings(content, where)
+    name = settings.read("model_type", str)
+    if name.startswith(OWN):
+        return _read_own(settings, name.removeprefix(OWN))
+    known = [each for each in models.names() if not hasattr(models.family(each), "NOT_ELSEWHERE")]
+    if name not in known:
+        hint = f"supported: {', '.join(known)}"
+        raise ArtefactError(f"model_type is {name!r}, which is not supported", where=where, hint=hint)
+    settings.must_be("quantization_config", None)
+    try:
+        config = models.family(name).from_hf_config(settings)
+    except ValueError as error:
+        raise ArtefactError(f"config.json describes no {name} that can be built: {error}", where=where) from error
+    _refuse_unknown(settings, skipped)
+    return name, config
+
+
+def _read_own(settings: "Settings", name: str) -> tuple[str, Any]:
+    try:
+        return name, configs.from_dict(models.family(name).Config, settings.read("config", dict), "config.json")
+    except (UsageError, ValueError) as error:
+        raise ArtefactError(f"config.json describes no {name}: {error}", where=settings.where) from error
+
+
+def _refuse_unknown(settings: "Settings", skipped: list[str] | None) -> None:
+    unknown = [f"{key} = {value!r:.60}" for key, value in settings.content.items() if key not in settings.known]
+    if unknown and skipped is not None:
+        skipped += [f"config.json: {line}" for line in unknown]
+    elif unknown:
+        raise ArtefactError(
+            "config.json has settings that are not known here, and could change what the model says: "
+            + ", ".join(unknown),
+            where=settings.where,
+            hint="if they change nothing, --force skips them",
+        )
+
+
+class Settings:
+    """Reads a config.json key by key; a key that is missing, or of another kind, is an ArtefactError.
+
+    `known`: the keys that somebody asked for, and those that are harmless.
+    """
+
+    def __init__(self, content: Mapping[str, Any], where: str | None = None):
+        if not isinstance(content, Mapping):
+            raise ArtefactError("config.json is no table of settings", where=where)
+        self.content = content
+        self.where = where
+        self.known = set(HARMLESS)
+
+    def read(self, key: str, kind: type, default: Any = ...) -> Any:
+        """The value of a key, which may be absent if there is a `default`."""
+        self.known.add(key)
+        value = self.content.get(key)
+        if value is None and default is not ...:
+            return default
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind or (kind is float and not math.isfinite(value)):
+            what = "is missing" if value is None else f"is {value!r:.80}, and should be of the kind {kind.__name__}"
+            raise ArtefactError(f"{key} {what} in config.json", where=self.where)
+        return value
+
+    def table(self, key: str) -> "Settings":
+        """The settings inside a key; none if it is absent."""
+        return Settings(self.read(key, dict, {}), self.where)
+
+    def must_be(self, key: str, *valid: Any) -> None:
+        """Refuse a model that needs what ours do not compute. An absent key is as good as the first valid value."""
+        self.known.add(key)
+        value = self.content.get(key, valid[0])
+        if value not in valid:
+            only = " or ".join(map(repr, valid))
+            raise ArtefactError(f"{key} is {value!r:.80} in config.json; only {only} can be computed", where=self.where)
+
+    def ignore(self, *keys: str) -> None:
+        """Keys that change nothing, given what else was read."""
+        self.known.update(keys)
+
+    def rope(self, theta: float = 10_000.0) -> RopeConfig:
+        """How positions turn queries and keys, as version 4 or 5 says it; `theta` where neither does."""
+        self.must_be("rope_interleaved", False)
+        self.must_be("partial_rotary_factor", 1.0)
+        stated = self.read("rope_theta", float, None)
+        table = self.table("rope_parameters")
+        if not table.content:
+            table = self.table("rope_scaling")
+        self.known.update(("rope_parameters", "rope_scaling"))
+        table.must_be("partial_rotary_factor", 1.0)
+        kind = table.read("rope_type", str, None) or table.read("type", str, "default")
+        scaling = "none" if kind == "default" else kind
+        if scaling not in ROPE_NAMES:
+            only = ", ".join(repr(name) for name in ("default", *ROPE_NAMES) if name != "none")
+            raise ArtefactError(
+                f"rope_type is {kind!r:.80} in config.json; only {only} can be computed", where=self.where
+            )
+        theta = table.read("rope_theta", float, None) or stated or theta
+
+        fields: dict[str, Any] = {}
+        for name in ROPE_NAMES[scaling]:
+            ours = ROPE_TABLE[name]
+            default = RopeConfig.__dataclass_fields__[ours].default
+            fields[ours] = table.read(name, type(default), default)
+        if "trained_context" in fields and not fields["trained_context"]:
+            fields["trained_context"] = self.read("max_position_embeddings", int)
+        # A table of version 4 that was put into one of version 5 may keep what its type does not use.
+        table.known.update({"type", "rope_type", "rope_theta"} | ({"factor"} if scaling == "none" else set()))
+        _refuse_unknown(table, None)
+        return RopeConfig(theta=theta, scaling=scaling, **fields)

@@ -1,0 +1,54 @@
+"""Writes a safetensors file tensor by tensor; the library has them all in memory at once.
+
+    8 bytes    length of the header, little endian
+    header     JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}, padded with spaces to 8
+    data       the tensors one after the other, from offset 0, row-major, little endian
+
+The same tensors always give the same bytes.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from groundup.weights.lazy import DTYPES, LazyTensor
+
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+CHUNK = 1 << 22
+"""Numbers that are rounded to another dtype at a time."""
+
+
+def write(file: Path, tensors: Mapping[str, LazyTensor], dtype: torch.dtype | None = None) -> None:
+    """Write `tensors` in order of their names, rounded to `dtype` or as they are.
+
+    The file is not synced, and not there at once: artifact.writing sees to both.
+    """
+    dtypes = {name: dtype or tensor.dtype for name, tensor in tensors.items()}
+    # Wide dtypes first: then every tensor begins at a multiple of its own size, and can be memory-mapped.
+    ordered = sorted(tensors, key=lambda name: (-dtypes[name].itemsize, name))
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name in ordered:
+        shape = tensors[name].shape
+        end = offset + math.prod(shape) * dtypes[name].itemsize
+        header[name] = {"dtype": NAMES[dtypes[name]], "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+
+    with file.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for name in ordered:
+            _write_numbers(out, tensors[name].load(), dtypes[name])
+
+
+def _write_numbers(out: BinaryIO, tensor: Tensor, dtype: torch.dtype) -> None:
+    for numbers in tensor.to("cpu").contiguous().reshape(-1).split(CHUNK):
+        out.write(memoryview(numbers.to(dtype).view(torch.uint8).numpy()))
