@@ -5,7 +5,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_FACES = ("load", "generate", "Trainer", "Predictor")
+_FACES = ("GPT", "load", "generate", "Trainer", "Predictor")
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,9 @@
 
     groundup.Predictor.load("runs/demo").generate(["One.", "Two."], temperature=0)
 
+    gpt = groundup.GPT.from_pretrained("gpt2")     # a name, or any folder or file that holds a model
+    small = groundup.GPT(dataclasses.replace(gpt.config, n_layers=4))
+
 `import groundup` hands these on when they are first used, so that importing it stays quick.
 """
 
@@ -15,14 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from groundup import config
+from groundup import config, models
 from groundup.errors import UsageError
 from groundup.inference.language_model import LanguageModel, load
 from groundup.inference.settings import Settings
 from groundup.inference.text_stream import TextStream, complete
 from groundup.text.records import Message
+from groundup.weights import checkpoint, published
 
-__all__ = ["LanguageModel", "Predictor", "Trainer", "generate", "load"]
+__all__ = ["GPT", "LanguageModel", "Predictor", "Trainer", "generate", "load"]
 
 Messages = Sequence[Mapping[str, str] | Message]
 
@@ -80,6 +84,30 @@ class Predictor:
         return iter(TextStream(self.speaker.model, self.speaker.tokenizer, ids, _settings(settings)))
 
 
+class GPT:
+    """A bare model, as an `nn.Module`: with fresh weights from a Config of any family, or with trained ones."""
+
+    def __new__(cls, model_config: Any, *, seed: int | None = None, kernels: str = "fused") -> Any:
+        """GPT(groundup.models.gpt2.Config(n_layers=4)): the same weights for the same seed."""
+        from groundup.layers.initialise import initialise
+
+        model = models.family(models.name_of(model_config)).Model(model_config, kernels)
+        initialise(model, seed)
+        return model
+
+    @staticmethod
+    def from_pretrained(name_or_path: Path | str, device: str = "cpu") -> Any:
+        """The model of a folder, a GGUF file, or a published name such as "gpt2" that is on this machine.
+
+        It has `.config`, and `.tokenizer` if there is one, so that `groundup.generate(model, "Once")` works. A name
+        that is not on disk is an EnvironmentFault with the command that downloads it, and its size.
+        """
+        path = Path(name_or_path)
+        loaded = checkpoint.load(path if path.exists() else published.find(str(name_or_path)), device=device)
+        loaded.model.tokenizer = loaded.tokenizer  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
+        return loaded.model
+
+
 class Trainer:
     """A stage of training as an object.
 
@@ -111,6 +139,7 @@ STAGES = ("pretrain", "sft")
 def _speaker(model: Any, tokenizer: Any) -> LanguageModel:
     if isinstance(model, LanguageModel):
         return model if tokenizer is None else LanguageModel(model.model, tokenizer, model.path, model.is_chat)
+    tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise UsageError(
             "a bare model needs its tokenizer to read and write text",

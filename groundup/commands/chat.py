@@ -25,13 +25,15 @@ class Config:
     """What `groundup chat` can be told."""
 
     model: str = field(default="", metadata={"positional": True})
-    """a run, a checkpoint or a Hugging Face folder"""
+    """a run, a checkpoint, a Hugging Face folder or a GGUF file"""
     system: str = ""
     """system prompt; without one the model is told nothing"""
     sampling: Settings = field(default_factory=lambda: Settings(max_new_tokens=500, temperature=0.5, top_p=0.9))
     """how to choose the next token; cooler than for stories, since an answer has to be right first"""
     device: str = "auto"
     """auto, cpu, cuda, mps"""
+    force: bool = False
+    """open a model that does not keep its contract, and say what is skipped"""
     json: bool = False
     """one JSON object for each answer"""
     quiet: bool = False
@@ -46,7 +48,9 @@ def run(config: Config) -> int:
     if not config.model:
         raise UsageError("a model must be named", hint="groundup chat RUN")
     people = Console(stderr=True, quiet=config.quiet, highlight=False)
-    speaker = language_model.load(config.model, str(device_for(config.device)))
+    speaker = language_model.load(config.model, str(device_for(config.device)), force=config.force)
+    for line in speaker.skipped:
+        people.print(f"skipped: {line}", style="yellow", markup=False)
     # A tokenizer without chat tokens is refused now, not after the first question.
     speaker.chat_ids([Message("user", "?")])
     if not speaker.is_chat:

@@ -11,7 +11,7 @@ class Config:
     """What `groundup evaluate` can be told."""
 
     model: str = field(default="", metadata={"positional": True})
-    """a run, a checkpoint or a Hugging Face folder"""
+    """a run, a checkpoint, a Hugging Face folder or a GGUF file"""
     data: str = ""
     """text files or a folder of them, or prepared token data, whose validation split is taken"""
     context_length: int = 0
@@ -22,6 +22,8 @@ class Config:
     """windows to measure; 0 takes all"""
     device: str = "auto"
     """auto, cpu, cuda, mps"""
+    force: bool = False
+    """open a model that does not keep its contract, and say what is skipped"""
     json: bool = False
     """one JSON object on stdout"""
     quiet: bool = False
@@ -45,7 +47,9 @@ def run(config: Config) -> dict[str, Any]:
 
     if not config.model or not config.data:
         raise UsageError("a model and data must be named", hint="groundup evaluate RUN --data FILE-OR-FOLDER")
-    loaded = checkpoint.load(config.model, device=str(device_for(config.device)))
+    loaded = checkpoint.load(config.model, device=str(device_for(config.device)), share=True, force=config.force)
+    for line in loaded.skipped:
+        print(f"skipped: {line}", file=sys.stderr)
     tokenizer = loaded.needed_tokenizer()
     path = Path(config.data)
     if (path / "manifest.json").exists():

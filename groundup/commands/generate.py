@@ -21,7 +21,7 @@ class Config:
     """What `groundup generate` can be told."""
 
     model: str = field(default="", metadata={"positional": True})
-    """a run, a checkpoint or a Hugging Face folder"""
+    """a run, a checkpoint, a Hugging Face folder or a GGUF file"""
     prompt: str = field(default="-", metadata={"positional": True})
     """the text to continue; none or - reads it from stdin"""
     n: int = 1
@@ -34,6 +34,8 @@ class Config:
     """show special tokens by their names"""
     device: str = "auto"
     """auto, cpu, cuda, mps"""
+    force: bool = False
+    """open a model that does not keep its contract, and say what is skipped"""
     json: bool = False
     """one JSON object for each text"""
     quiet: bool = False
@@ -51,7 +53,9 @@ def run(config: Config) -> int:
         raise UsageError(f"n is {config.n}, and it has to be at least 1", where="--n")
     people = Console(stderr=True, quiet=config.quiet, highlight=False)
     prompt = _prompt(config.prompt)
-    speaker = language_model.load(config.model, str(device_for(config.device)))
+    speaker = language_model.load(config.model, str(device_for(config.device)), force=config.force)
+    for line in speaker.skipped:
+        people.print(f"skipped: {line}", style="yellow", markup=False)
     if speaker.is_chat:
         people.print("Completing with a chat model; `groundup chat` speaks its language.", style="yellow")
 

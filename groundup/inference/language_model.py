@@ -27,6 +27,8 @@ class LanguageModel:
     """Tuned on conversations; a base model only continues text."""
     template: str | None = None
     """How it was taught to read conversations; None: as its tokenizer says."""
+    skipped: tuple[str, ...] = ()
+    """What did not fit and was passed over, because it was forced."""
 
     @property
     def context_length(self) -> int:
@@ -43,12 +45,13 @@ class LanguageModel:
         return rendered.ids.tolist()
 
 
-def load(path: Path | str, device: str = "cpu") -> LanguageModel:
-    """Open the model of a run folder, a checkpoint or a Hugging Face folder.
+def load(path: Path | str, device: str = "cpu", *, force: bool = False) -> LanguageModel:
+    """Open the model of a run folder, a checkpoint, a Hugging Face folder or a GGUF file, to talk and not to train.
 
-    Raises UsageError where there is none, ArtefactError for one that is damaged or has no tokenizer.
+    Raises UsageError where there is none, ArtefactError for one that is damaged or has no tokenizer; `force` passes
+    over what it can, see `weights.checkpoint.load`.
     """
-    loaded = checkpoint.load(path, device=device)
+    loaded = checkpoint.load(path, device=device, share=True, force=force)
     tokenizer = loaded.needed_tokenizer()
     facts = loaded.contract.facts if loaded.contract else {}
     has_template = tokenizer.chat_template is not None
@@ -58,6 +61,7 @@ def load(path: Path | str, device: str = "cpu") -> LanguageModel:
         loaded.path,
         is_chat=facts["stage"] == "sft" if "stage" in facts else has_template,
         template=facts.get("template"),
+        skipped=tuple(loaded.skipped),
     )
 
 

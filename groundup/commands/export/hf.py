@@ -1,0 +1,59 @@
+"""`groundup export hf`."""
+
+import re
+from dataclasses import dataclass, field
+
+from groundup.commands.export import opening
+from groundup.errors import UsageError
+
+
+@dataclass(frozen=True)
+class HfConfig:
+    model: str = field(default="", metadata={"positional": True})
+    """a run, a checkpoint, a Hugging Face folder or a GGUF file"""
+    out: str = ""
+    """folder to write"""
+    dtype: str = "keep"
+    """keep, float32, bfloat16 or float16"""
+    max_shard_size: str = "5GB"
+    """size of one file of weights, as 500MB or 5GB"""
+    force: bool = False
+    """skip what does not fit, and say what"""
+    overwrite: bool = False
+    """replace what is there"""
+    dry_run: bool = False
+    json: bool = False
+    quiet: bool = False
+
+
+def hf(config: HfConfig) -> None:
+    """Write a Hugging Face folder: transformers, vLLM and others open it."""
+    import torch
+
+    from groundup import artifact
+    from groundup.weights import huggingface, read_back
+
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "keep": None}
+    if config.dtype not in dtypes:
+        raise UsageError(f"dtype is {config.dtype!r}; valid values are {', '.join(dtypes)}", where="--dtype")
+    max_shard_bytes = _bytes(config.max_shard_size)
+    source = opening.open_model(config.model, config.out, config.force, config.quiet)
+    huggingface.refuse_elsewhere(source)
+    path = opening.refuse_existing(config.out, config.overwrite)
+    facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "dtype": config.dtype}
+    if config.dry_run:
+        opening.tell(facts, config.json, config.quiet)
+        return
+    dtype = dtypes[config.dtype]
+    with artifact.writing(path, {"kind": "huggingface"}, replace=config.overwrite) as folder:
+        huggingface.write(folder, source, dtype, max_shard_bytes)
+        facts |= opening.proven(source, huggingface.read(folder), read_back.ROUNDING[dtype] if dtype else 0.0)
+    opening.tell(facts, config.json, config.quiet)
+
+
+def _bytes(size: str) -> int:
+    """5000000000 of "5GB"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB)", size.strip().upper())
+    if not match or not float(match[1]):
+        raise UsageError(f"max_shard_size is {size!r}; valid values are such as 500MB or 5GB", where="--max-shard-size")
+    return int(float(match[1]) * {"KB": 1e3, "MB": 1e6, "GB": 1e9}[match[2]])

@@ -1,0 +1,34 @@
+"""`groundup export single-file`."""
+
+from dataclasses import dataclass, field
+
+from groundup.commands.export import opening
+
+
+@dataclass(frozen=True)
+class SingleFileConfig:
+    model: str = field(default="", metadata={"positional": True})
+    """a run, a checkpoint, a Hugging Face folder or a GGUF file"""
+    out: str = ""
+    """folder to write"""
+    force: bool = False
+    """skip what does not fit, and say what"""
+    overwrite: bool = False
+    """replace what is there"""
+    dry_run: bool = False
+    json: bool = False
+    quiet: bool = False
+
+
+def single_file(config: SingleFileConfig) -> None:
+    """Write one readable file of Python with the weights beside it, that needs PyTorch and nothing else."""
+    from groundup import artifact
+    from groundup.weights import standalone
+
+    source = opening.open_model(config.model, config.out, config.force, config.quiet)
+    path = opening.refuse_existing(config.out, config.overwrite)
+    facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters}
+    if not config.dry_run:
+        with artifact.writing(path, {"kind": "single-file"}, replace=config.overwrite) as folder:
+            standalone.write(folder, source)
+    opening.tell(facts, config.json, config.quiet)

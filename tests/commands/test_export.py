@@ -1,0 +1,185 @@
+"""`groundup export` as a person calls it: what is written opens elsewhere, and is held to its source first."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from groundup import cli
+from groundup.models import fast, gpt2
+from groundup.weights import checkpoint, portable, read_back
+from tests.inference import tiny
+
+IDS = torch.tensor([[5, 17, 40, 3, 8]])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return tiny.save(tmp_path_factory.mktemp("models") / "tuned")
+
+
+@pytest.fixture(scope="module")
+def logits(run):
+    with torch.no_grad():
+        return tiny.model()(IDS)
+
+
+def exported(run, out, *options):
+    return cli.main(["export", options[0], str(run), "--out", str(out), *options[1:]])
+
+
+# --- Hugging Face ---
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("keep", 0), ("bfloat16", 0.2), ("float16", 0.02)])
+def test_transformers_opens_what_export_hf_wrote(run, logits, tmp_path, capsys, dtype, tolerance):
+    transformers = pytest.importorskip("transformers")
+    assert exported(run, tmp_path / "out", "hf", "--dtype", dtype) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'out'}\n"
+    assert "read back: 20 tensors, " + ("bit for bit the same" if dtype == "keep" else "at most 0.00") in said.err
+    assert dtype != "keep" or "100% the same choices" in said.err
+
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    with torch.no_grad():
+        assert (theirs(IDS).logits - logits).abs().max() <= tolerance + 1e-5
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.encode("Say a") == tiny.tokenizer().encode("Say a").tolist()
+    assert tokenizer.chat_template == tiny.tokenizer().chat_template
+
+
+def test_large_models_are_cut_into_files(run, tmp_path):
+    assert exported(run, tmp_path / "out", "hf", "--max-shard-size", "50KB", "--quiet") == 0
+    assert len(list((tmp_path / "out").glob("model-*-of-*.safetensors"))) > 3
+    assert checkpoint.load(tmp_path / "out").model.config == tiny.model().config
+
+
+def test_json_says_how_it_compares(run, tmp_path, capsys):
+    assert exported(run, tmp_path / "out", "hf", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["tensors"] == 20
+    assert (said["largest_rounding"], said["logit_difference"], said["same_choices"]) == (0.0, 0.0, 1.0)
+
+
+def test_a_dry_run_writes_nothing(run, tmp_path, capsys):
+    for kind, name in (("hf", "out"), ("gguf", "out.gguf"), ("single-file", "out")):
+        assert exported(run, tmp_path / name, kind, "--dry-run") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- GGUF ---
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "q8_0"])
+def test_a_gguf_file_is_a_model_wherever_one_is_asked_for(run, logits, tmp_path, capsys, dtype):
+    pytest.importorskip("gguf")
+    file = tmp_path / "tiny.gguf"
+    assert exported(run, file, "gguf", "--dtype", dtype) == 0
+    capsys.readouterr()
+    assert "FROM ./tiny.gguf" in (tmp_path / "tiny.Modelfile").read_text()
+
+    greedy = ["Once there", "--temperature", "0", "--max-new-tokens", "60"]
+    assert cli.main(["generate", str(file), *greedy, "--quiet"]) == 0
+    assert capsys.readouterr().out == tiny.STORY.removeprefix("Once there") + "\n"
+    with torch.no_grad():
+        difference = (checkpoint.load(file).model(IDS) - logits).abs().max()
+    assert difference <= {"F32": 1e-6, "F16": 0.05, "BF16": 0.3, "q8_0": 0.6}[dtype]
+
+
+def test_gguf_wants_its_ending(run, tmp_path, capsys):
+    assert exported(run, tmp_path / "tiny.bin", "gguf") == 2
+    assert "hint: --out " in capsys.readouterr().err
+
+
+def test_transformers_opens_the_gguf_file(run, logits, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("gguf")
+    assert exported(run, tmp_path / "tiny.gguf", "gguf", "--dtype", "F32", "--quiet") == 0
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="tiny.gguf")
+    with torch.no_grad():
+        assert (theirs(IDS).logits - logits).abs().max() <= 1e-5
+
+
+# --- one file ---
+
+
+def test_single_file_runs_where_groundup_is_not(run, logits, tmp_path, capsys):
+    assert exported(run, tmp_path / "out", "single-file") == 0
+    program = (
+        "import sys; sys.modules['groundup'] = None\n"
+        "import json, torch, model\n"
+        f"print(json.dumps(model.load()(torch.tensor({IDS.tolist()})).tolist()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path / "out", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (torch.tensor(json.loads(done.stdout)) - logits).abs().max() <= 1e-5
+
+
+# --- what is refused ---
+
+
+def test_what_cannot_be_held_elsewhere_is_said(tmp_path, capsys):
+    checkpoint.save(tmp_path / "fast", fast.Model(fast.PRESETS["nano"]))
+    assert exported(tmp_path / "fast", tmp_path / "out", "hf") == 2
+    assert "error: Hugging Face's formats cannot hold a fast model: " in capsys.readouterr().err
+    assert exported(tmp_path / "fast", tmp_path / "out.gguf", "gguf") == 2
+    assert "error: GGUF cannot hold a fast model: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["fast"]
+
+
+def test_what_is_there_is_kept_unless_asked(run, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("precious")
+    assert exported(run, tmp_path / "out", "hf") == 2
+    assert "out exists already" in capsys.readouterr().err
+    assert (tmp_path / "out" / "mine").read_text() == "precious"
+    assert exported(run, tmp_path / "out", "hf", "--overwrite") == 0
+    assert not (tmp_path / "out" / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["hf", "--dtype", "int8"], "dtype is 'int8'; valid values are float32, bfloat16, float16, keep"),
+        (["hf", "--max-shard-size", "many"], "max_shard_size is 'many'; valid values are such as 500MB or 5GB"),
+        (["hf", "--max-shard-size", "0GB"], "max_shard_size is '0GB'"),
+        (["gguf", "--dtype", "Q4_K"], "dtype is 'Q4_K'; valid values are F32, F16, BF16, Q8_0"),
+    ],
+)
+def test_a_wrong_option_is_said(run, tmp_path, capsys, options, message):
+    assert exported(run, tmp_path / "out.gguf", *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_does_not_travel_on(run, tmp_path, capsys):
+    import shutil
+
+    damaged = shutil.copytree(run, tmp_path / "damaged")
+    content = bytearray((damaged / "model.safetensors").read_bytes())
+    content[-7] ^= 64
+    (damaged / "model.safetensors").write_bytes(content)
+
+    assert exported(damaged, tmp_path / "out", "hf") == 5
+    assert "model.safetensors is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_came_back_otherwise_is_never_handed_out():
+    """The check itself: a tensor, a setting and a missing tensor are each found."""
+    model = gpt2.Model(gpt2.Config(vocab_size=20, context_length=8, n_layers=1, d_model=8, n_heads=2))
+    other = gpt2.Model(model.config)
+    with torch.no_grad():
+        for mine, theirs in zip(other.parameters(), model.parameters(), strict=True):
+            mine.copy_(theirs)
+        other.blocks[0].mlp.up_proj.weight[2, 3] += 0.01
+    source, changed = portable.of(model), portable.of(other)
+
+    assert read_back.check(source, portable.of(model), allowed=0).logits == 0
+    with pytest.raises(read_back.ArtefactError, match="blocks.0.mlp.up_proj.weight came back 0.0"):
+        read_back.check(source, changed, allowed=0.004)
+    assert read_back.check(source, changed, allowed=1).same_choices is not None
+    changed.tensors = {name: tensor for name, tensor in source.tensors.items() if "final_norm" not in name}
+    with pytest.raises(read_back.ArtefactError, match="final_norm.weight is missing"):
+        read_back.check(source, changed, allowed=1)
