@@ -4,22 +4,11 @@ Sums, not means: the loop adds them over micro-batches and divides once by all t
 batches equal the one big batch even when their numbers of targets differ.
 """
 
-import torch
 from torch import Tensor
 
 from groundup.data.batches import Batch
 from groundup.layers.loss import linear_cross_entropy
-
-
-def document_mask(segments: Tensor) -> Tensor:
-    """Attend only within one's own segment and only to the past: (B, T) numbers -> (B, 1, T, T) booleans.
-
-    A row of the mask is never empty, also where `segments` is 0 (padding): each position sees itself.
-    """
-    T = segments.shape[-1]
-    is_same = segments[:, None, :, None] == segments[:, None, None, :]
-    is_past = torch.ones(T, T, dtype=torch.bool, device=segments.device).tril()
-    return is_same & is_past
+from groundup.layers.masks import document_mask
 
 
 def next_token(model, batch: Batch) -> tuple[Tensor, int, dict[str, float]]:

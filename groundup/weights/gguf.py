@@ -158,19 +158,18 @@ def _write_tensors(writer: Any, entries: Sequence[Entry], types: Any) -> None:
     out = writer.fout[0]
     writer.write_padding(out, out.tell())
     for entry, size in zip(entries, sizes, strict=True):
-        for stretch in _stretches(entry):
-            out.write(stretch.data)
+        _write_numbers(out, entry)
         writer.write_padding(out, size)
 
 
-def _stretches(entry: Entry) -> Iterator[np.ndarray]:
-    """The bytes of a tensor, some rows at a time. UsageError on a number that the dtype cannot hold."""
+def _write_numbers(out: Any, entry: Entry) -> None:
+    """A tensor's bytes, some rows at a time. UsageError on a number that the dtype cannot hold."""
     for part in entry.parts:
         tensor = part.load()
         step = max(1, STRETCH // prod(tensor.shape[1:]))
         for start in range(0, len(tensor), step):
-            numbers = tensor[start : start + step].to("cpu", torch.float32).contiguous().numpy()
-            yield np.ascontiguousarray(_encode(numbers, entry)).view(np.uint8)
+            out.write(_encode(tensor[start : start + step].to("cpu", torch.float32).contiguous().numpy(), entry))
+        del tensor  # before the next is there
 
 
 def _encode(numbers: np.ndarray, entry: Entry) -> np.ndarray:
@@ -184,7 +183,7 @@ def _encode(numbers: np.ndarray, entry: Entry) -> np.ndarray:
         raise too_large from error
     if entry.dtype == "F16" and not np.isfinite(encoded).all():
         raise too_large
-    return encoded
+    return np.ascontiguousarray(encoded).view(np.uint8)
 
 
 # --- in ---

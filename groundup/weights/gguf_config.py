@@ -138,7 +138,7 @@ def _sharpened(config: Any, own: Any) -> Any:
         return config
     try:
         ours = configs.from_dict(type(config), json.loads(own), OWN)
-    except (GroundupError, ValueError, TypeError, RecursionError):
+    except (GroundupError, ValueError, TypeError, AttributeError, RecursionError):
         return config  # of another version, or damaged: the keys of llama.cpp say enough
     for field in dataclasses.fields(config):
         theirs, mine = getattr(config, field.name), getattr(ours, field.name)

@@ -31,8 +31,8 @@ from groundup.weights.stored_tensor import PLAIN, StoredTensor, count_bytes, map
 DEFAULT_ALIGNMENT = 32
 MOST_ALIGNMENT = 1 << 20
 
-# Far above any model: a hundred keys, some thousand tensors, 800,000 tokens and merges, a tokenizer.json of 30 MB in one
-# string. Reading as much as this allows takes about a second.
+# Far above any model: a hundred keys, some thousand tensors, 800,000 tokens and merges, a tokenizer.json of 30 MB in
+# one string. Reading as much as this allows takes about a second.
 MOST_KEYS = 1 << 15
 MOST_TENSORS = 1 << 15
 MOST_STRINGS = 1 << 21

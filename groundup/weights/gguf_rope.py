@@ -131,11 +131,11 @@ def _llama3(theta: float, head_dim: int, factors: np.ndarray, trained_context: i
         per_position = _frequencies(theta, head_dim)[is_between] / (2 * math.pi)
         shares = (1 / factors[is_between] - 1 / factor) / (1 - 1 / factor)
         if len(shares) > 1:
-            slope, intercept = np.polyfit(per_position, shares, 1)
+            slope, intercept = map(float, np.polyfit(per_position, shares, 1))
             span = -1 / intercept if intercept < 0 else 3.0
             candidates.append((round(slope * span), round(1 + span, 3)))
         if len(shares):
-            candidates.append((round((1 + 3 * shares[0]) / per_position[0]), 4.0))
+            candidates.append((round(float((1 + 3 * shares[0]) / per_position[0])), 4.0))
     for context, high in candidates:
         if context < 1 or high <= 1:
             continue

@@ -265,8 +265,8 @@ def from_metadata(metadata: Mapping[str, Any], where: str | None = None) -> Toke
 
 def adds_bos(metadata: Mapping[str, Any]) -> bool:
     """Whether llama.cpp begins a text with `bos`. Where the file does not say, the kind of tokenizer does."""
-    by_kind = metadata.get("tokenizer.ggml.model") == "llama" or BY_NAME.get(metadata.get("tokenizer.ggml.pre"))
-    is_usual = by_kind is True or (bool(by_kind) and by_kind[1])
+    takes_whole = BY_NAME.get(str(metadata.get("tokenizer.ggml.pre")), ("", False, None))[1]  # the same in llama.cpp
+    is_usual = metadata.get("tokenizer.ggml.model") == "llama" or takes_whole
     return metadata.get("tokenizer.ggml.add_bos_token", is_usual) is True
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from groundup import models
 from groundup.errors import ArtefactError
@@ -88,8 +89,21 @@ def fits_in_memory(portable: Portable, copies: int = 1) -> bool:
 
 def outline(family: str, config: Any, kernels: Kernels = "fused") -> nn.Module:
     """A model that has shapes and no numbers: of 405 billion parameters too, it takes no memory."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoNumbers():
         return models.family(family).Model(config, kernels)
+
+
+class _NoNumbers(TorchFunctionMode):
+    """Skips what would only fill in numbers that are not there: normal_, zero_ and their like.
+
+    PyTorch would compute shapes for each of them, the first time by importing for a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.endswith("__"):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def shapes(family: str, config: Any) -> dict[str, tuple[int, ...]]:

@@ -42,18 +42,18 @@ def _header(file: Path, size: int) -> tuple[dict[str, Any], int]:
     """(the parsed header, where the numbers begin)"""
     head = read_bytes(file, 0, 64)
     length = int.from_bytes(head[:8], "little")
-    if size < 8 or length > strict_json.MOST_BYTES or head[8:9] not in (b"{", b""):
-        other = disguise.recognise(head)
-        if other is not None:
-            raise ArtefactError(f"{file.name} is not a safetensors file but {other[0]}", where=str(file), hint=other[1])
-        reason = (
-            f"it has only {size} bytes"
-            if size < 8
-            else f"its header would have {length:,} bytes"
-            if length > strict_json.MOST_BYTES
-            else "its header does not begin with {"
-        )
-        raise ArtefactError(f"{file.name} is not a safetensors file: {reason}", where=str(file))
+    if size < 8:
+        fault = f"it has only {size} bytes"
+    elif length > strict_json.MOST_BYTES:
+        fault = f"its header would have {length:,} bytes"
+    elif head[8:9] not in (b"{", b""):
+        fault = "its header does not begin with {"
+    else:
+        fault = None
+    if fault:
+        what, hint = disguise.recognise(head) or (None, None)
+        told = f"{file.name} is not a safetensors file" + (f" but {what}" if what else f": {fault}")
+        raise ArtefactError(told, where=str(file), hint=hint)
     if 8 + length > size:
         raise _cut_off(file, f"its header ends at byte {8 + length:,}", size)
     try:

@@ -79,9 +79,11 @@ class StoredTensor:
 
 def count_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     """What a tensor takes. ValueError, to go on from "it has ", if there can be no such tensor."""
+    if any(size < 0 for size in shape):
+        raise ValueError(f"shape {quoted(shape)}, in which a size is negative")
     if len(shape) > MOST_DIMS:
         raise ValueError(f"{len(shape):,} dimensions, and {MOST_DIMS} are the most")
-    n_numbers, bytes_each = (BLOCKS[dtype][:2]) if dtype in BLOCKS else (1, PLAIN[dtype].itemsize)
+    n_numbers, bytes_each = BLOCKS[dtype][:2] if dtype in BLOCKS else (1, PLAIN[dtype].itemsize)
     if n_numbers > 1 and (not shape or shape[-1] % n_numbers):
         raise ValueError(f"shape {quoted(shape)}, whose rows cannot be cut into {dtype}'s blocks of {n_numbers}")
     if math.prod(max(size, 1) for size in shape) * bytes_each > MOST_BYTES:  # zeros must not hide the others

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from groundup.train.losses import document_mask
+from groundup.layers.masks import document_mask
 from groundup.train.precision import Masters, device_for, dtype_for
 from tests.train.conftest import build
 

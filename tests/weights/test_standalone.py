@@ -14,49 +14,30 @@ import torch
 import groundup
 from groundup import models
 from groundup.errors import ArtefactError, GroundupError
-from groundup.layers.initialise import initialise
 from groundup.layers.rope import SCALINGS, RopeConfig
 from groundup.tokenizer.character import CharacterTokenizer
 from groundup.weights import lazy, portable, standalone, standalone_fold, standalone_inline
+from tests.models import tiny
+from tests.models.tiny import small
 
 ROOT = Path(__file__).parent.parent.parent
 IDS = torch.tensor([[1, 7, 49, 3, 3, 0, 12, 30]])
 STRETCHED = {"factor": 4.0, "trained_context": 16}
 
 
-def small(name: str, **fields) -> torch.nn.Module:
-    family = models.family(name)
-    shape = {"vocab_size": 50, "context_length": 64, "n_layers": 2, "d_model": 24, "n_heads": 6, "dropout": 0.0}
-    model = family.Model(family.Config(**shape | fields))
-    initialise(model, seed=1)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
-    return model.eval()
-
-
 def cases() -> dict[str, tuple[str, dict]]:
-    """(family, fields) of every model that is exported here, by name."""
-    found: dict[str, tuple[str, dict]] = {}
+    """(family, fields) of every model that is exported here, by name: those of the contract, untied, and stretched."""
+    found = {name: (case.family, case.fields) for name, case in tiny.CASES.items()}
     for name in models.names():
-        fields = {field.name for field in dataclasses.fields(models.family(name).Config)}
-        for is_tied in (True, False):
-            found[f"{name}-{'tied' if is_tied else 'untied'}"] = (name, {"tie_embeddings": is_tied})
-        if "rope" in fields:
+        found[f"{name}-untied"] = (name, {"tie_embeddings": False})
+        found[f"{name}-tied"] = (name, {"tie_embeddings": True})
+        if "rope" in {field.name for field in dataclasses.fields(models.family(name).Config)}:
             for scaling in list(SCALINGS)[1:]:
                 found[f"{name}-{scaling}"] = (name, {"rope": RopeConfig(scaling=scaling, **STRETCHED)})
     return found
 
 
-CASES = cases() | {
-    "fast-ngrams": ("fast", {"ngram_rows": 64, "softcap": 0.0}),
-    "mixtral-window": ("mixtral", {"window": 4}),
-    "lab-other": (
-        "lab",
-        {"norm": "layer", "activation": "gelu", "attention": "mqa", "position": "learned", "norm_place": "post"},
-    ),
-}
+CASES = cases()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import torch
 
 from groundup.errors import ArtefactError, GroundupError, UsageError
 from groundup.weights import strict_json, tensors
+from groundup.weights.stored_tensor import count_bytes
 from tests.weights.gguf_bytes import STRING, gguf, key, tensor, text
 
 CONFIG = {"model_type": "llama", "hidden_size": 8}
@@ -260,3 +261,11 @@ def test_a_text_file(tmp_path):
 def test_strict_json_takes_what_is_right():
     content = {"a": [1, 2.5, None, True, {"b": "ü"}], "": -1, "big": 10**30}
     assert strict_json.parse(json.dumps(content).encode(), "x") == content
+
+
+def test_what_a_tensor_takes():
+    assert count_bytes("F32", (2, 3)) == 24 and count_bytes("Q4_K", (3, 512)) == 3 * 2 * 144
+    assert count_bytes("BF16", ()) == 2 and count_bytes("I64", (0, 5)) == 0
+    for shape in [(-1,), (2, -3), (1 << 40, 1 << 40), (1,) * 33]:
+        with pytest.raises(ValueError, match="negative|too large|33 dimensions"):
+            count_bytes("F32", shape)
