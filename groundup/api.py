@@ -23,6 +23,7 @@ from groundup.errors import UsageError
 from groundup.inference.language_model import LanguageModel, load
 from groundup.inference.settings import Settings
 from groundup.inference.text_stream import TextStream, complete
+from groundup.layers.kernels import Kernels
 from groundup.text.records import Message
 from groundup.weights import checkpoint, published
 
@@ -87,13 +88,9 @@ class Predictor:
 class GPT:
     """A bare model, as an `nn.Module`: with fresh weights from a Config of any family, or with trained ones."""
 
-    def __new__(cls, model_config: Any, *, seed: int | None = None, kernels: str = "fused") -> Any:
+    def __new__(cls, model_config: Any, *, seed: int | None = None, kernels: Kernels = "fused") -> Any:
         """GPT(groundup.models.gpt2.Config(n_layers=4)): the same weights for the same seed."""
-        from groundup.layers.initialise import initialise
-
-        model = models.family(models.name_of(model_config)).Model(model_config, kernels)
-        initialise(model, seed)
-        return model
+        return models.fresh(model_config, seed=seed, kernels=kernels)
 
     @staticmethod
     def from_pretrained(name_or_path: Path | str, device: str = "cpu") -> Any:

@@ -1,12 +1,15 @@
 """The Python faces: the same text as the command line, and as each other."""
 
 import json
+import shutil
 
 import pytest
+import torch
 
 import groundup
 from groundup import cli
-from groundup.errors import UsageError
+from groundup.errors import EnvironmentFault, UsageError
+from groundup.weights.published import PUBLISHED
 from tests.inference import tiny
 
 BEGINNING, REST = "Once there", tiny.STORY.removeprefix("Once there")
@@ -83,3 +86,54 @@ def test_trainer_runs_the_stage_of_its_configuration(monkeypatch):
         groundup.Trainer(evaluate.Config())
     with pytest.raises(UsageError):
         groundup.Trainer({"lr": 1})
+
+
+# --- GPT ---
+
+
+def test_gpt_from_a_folder_has_its_config_and_speaks(path):
+    gpt = groundup.GPT.from_pretrained(path)
+    assert gpt.config == tiny.model().config
+    assert groundup.generate(gpt, BEGINNING, temperature=0) == REST
+
+    fresh = groundup.GPT(gpt.config, seed=3)
+    assert torch.equal(fresh.tok_embed.weight, groundup.GPT(gpt.config, seed=3).tok_embed.weight)
+    assert type(fresh) is type(gpt) and not hasattr(fresh, "tokenizer")
+
+
+def test_gpt_by_a_published_name_is_found_in_hugging_faces_cache(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--openai-community--gpt2" / "snapshots" / "607a30d"
+    shutil.copytree(path, snapshot)
+    for name in ("gpt2", "openai-community/gpt2"):
+        assert groundup.GPT.from_pretrained(name).config == tiny.model().config
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "repository"),
+    [
+        ("gpt2", "498 MB", "openai-community/gpt2"),
+        ("gpt2-xl", "6.2 GB", "openai-community/gpt2-xl"),
+        ("SmolLM2-135M-Instruct", "269 MB", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("meta-llama/Llama-3.2-1B", "2.5 GB", "meta-llama/Llama-3.2-1B"),
+    ],
+)
+def test_a_published_model_that_is_not_here_comes_with_the_command_and_its_size(
+    name, size, repository, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(EnvironmentFault, match=f"{name} is not on this machine; it is {size} to download") as caught:
+        groundup.GPT.from_pretrained(name)
+    assert caught.value.exit_code == 4
+    assert f"hf download {repository}" in str(caught.value.hint)
+
+
+def test_a_name_that_nobody_published_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(EnvironmentFault, match="no published model of that name is known here"):
+        groundup.GPT.from_pretrained("my-modl")
+
+
+def test_every_published_name_is_of_a_size_that_is_known():
+    for published in PUBLISHED.values():
+        assert published.n_bytes > 1e8

@@ -65,6 +65,8 @@ def run(config: Config) -> dict[str, Any]:
 
     if not config.data:
         raise UsageError("no data was named", hint="groundup pretrain FILE-OR-FOLDER")
+    if not config.init_from:
+        shape(config, config.vocab_size)  # refused now, not after a tokenizer was trained
     run_dir = Path(config.run_dir) if config.run_dir else run_folder.next_run_dir("pretrain")
     phase = partial(watch.phase, quiet=config.quiet)
     if config.dry_run:
@@ -148,10 +150,19 @@ def build_model(config: Config, vocab_size: int) -> Any:
         if n_known < vocab_size:
             raise ArtefactError(f"the tokenizer has {vocab_size} ids and the model {n_known}", where=config.init_from)
         return model
+    wanted = shape(config, vocab_size)
+    return models.fresh(wanted, seed=config.train.seed, kernels=config.train.kernels, start=config.start)
+
+
+def shape(config: Config, vocab_size: int) -> Any:
+    """The Config of the model that is asked for; UsageError where there can be none."""
+    from groundup import models
+
     fields = {"context_length": config.context_length, **config.arch, "vocab_size": vocab_size}
-    return models.build(
-        config.model, config.size, fields, seed=config.train.seed, kernels=config.train.kernels, start=config.start
-    )
+    try:
+        return models.change(models.preset(config.model, config.size), fields)
+    except ValueError as error:
+        raise UsageError(str(error), hint="groundup model info shows the sizes there are") from error
 
 
 def finish(config: Config, outcome: dict[str, Any]) -> dict[str, Any]:

@@ -120,14 +120,20 @@ def build(
     kernels: Kernels = "fused",
     start: str = "normal",
 ) -> nn.Module:
-    """A model of a named size with some fields changed, and fresh weights: always the same ones for a seed.
-
-    `start` "mimetic" begins attention near the identity (see `layers/initialise.py`): small models learn to look things
-    up much sooner.
+    """A model of a named size with some fields changed, and fresh weights, see `fresh`.
 
     build("llama", "mini", {"vocab_size": 8000, "rope": {"theta": 500_000.0}}, seed=0)
     """
-    model = family(family_name).Model(change(preset(family_name, size), fields), kernels)
+    return fresh(change(preset(family_name, size), fields), seed=seed, kernels=kernels, start=start)
+
+
+def fresh(config: Any, *, seed: int | None = None, kernels: Kernels = "fused", start: str = "normal") -> nn.Module:
+    """The model of a Config with starting weights: always the same ones for a seed.
+
+    `start` "mimetic" begins attention near the identity (see `layers/initialise.py`): small models learn to look things
+    up much sooner.
+    """
+    model = family(name_of(config)).Model(config, kernels)
     initialise(model, seed)
     if start == "mimetic":
         mimic_trained_attention(model, seed or 0)

@@ -172,6 +172,6 @@ PRESETS: dict[str, Config] = {
 }
 
 NOT_ELSEWHERE = (
-    "a lab model may be any mixture of parts, and no format of other programs holds them all; "
-    "train a llama or a gpt2 where the model is to be exported"
+    "its parts are mixed as they are in no other program's models; "
+    "train a llama or a gpt2 where the model is to go elsewhere"
 )

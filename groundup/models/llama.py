@@ -54,6 +54,8 @@ class Config:
         head_dim = self.d_model // max(1, self.n_heads)
         fill_in(self, n_kv_heads=self.n_heads, head_dim=head_dim, d_ff=hidden_size(self.d_model))
         check_shape(self)
+        if self.d_model % self.n_heads:  # whatever head_dim is: transformers refuses such a Llama
+            raise ValueError(f"n_heads is {self.n_heads}; valid values divide d_model, which is {self.d_model}")
 
 
 class Block(nn.Module):

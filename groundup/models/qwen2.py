@@ -171,6 +171,8 @@ def from_hf_config(settings: Any) -> Config:
     n_layers = settings.read("num_hidden_layers", int)
     settings.must_be("hidden_act", "silu")
     settings.must_be("use_sliding_window", False)
+    settings.must_be("use_mrope", False)
+    # At most a thousand: a file may claim any number of layers.
     settings.must_be("layer_types", None, ["full_attention"] * min(n_layers, 1000))
     settings.ignore("sliding_window", "max_window_layers")  # without a window they say nothing
     return Config(

@@ -167,3 +167,19 @@ def test_a_model_without_a_tokenizer_is_refused(verb, text, tmp_path, monkeypatc
     assert main([verb, str(tmp_path / "bare"), "--data", text, "--quiet"]) == 5
     err = capsys.readouterr().err
     assert "has no tokenizer" in err and "together with its tokenizer" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "lama"], "model is 'lama'; valid values are"),
+        (["--size", "huge"], "size is 'huge'; valid values for llama are nano"),
+        (["--arch.n-layer", "2"], "n_layer is no field of llama"),
+        (["--arch.n-heads", "5"], "n_heads is 5; valid values divide d_model"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_before_anything_is_made(text, tmp_path, capsys, options, message):
+    assert main(["pretrain", text, "--run-dir", str(tmp_path / "run"), *options]) == 2
+    said = capsys.readouterr().err
+    assert message in said and "groundup model info" in said
+    assert not (tmp_path / "run").exists()

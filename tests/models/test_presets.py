@@ -155,6 +155,7 @@ def test_changing_a_field_fills_in_again_what_a_rule_had_filled_in():
         ({"rope": {"theta": 0.0}}, "rope.theta is 0.0; valid values are above 1"),
         ({"n_kv_heads": 3}, "n_kv_heads is 3; valid values divide n_heads, which is 4"),
         ({"n_heads": 256}, "head_dim is 1; valid values are even"),
+        ({"n_heads": 3, "n_kv_heads": 3, "head_dim": 64}, "n_heads is 3; valid values divide d_model, which is 256"),
     ],
 )
 def test_what_cannot_be_built_is_refused(fields, message):
