@@ -160,6 +160,7 @@ HF_MODULES = {
 def to_hf_config(config: Config) -> dict[str, Any]:
     return {
         "n_positions": config.context_length,
+        "n_ctx": config.context_length,  # llama.cpp's converter asks for the old name
         "n_layer": config.n_layers,
         "n_embd": config.d_model,
         "n_head": config.n_heads,
