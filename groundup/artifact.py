@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import orjson
 import xxhash
 
-from groundup.errors import ArtefactError, EnvironmentFault, UsageError
+from groundup.errors import ArtefactError, EnvironmentFault, GroundupError, UsageError
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -46,9 +46,9 @@ def writing(path: Path | str, manifest: Mapping[str, Any] | None = None, *, repl
     """
     path = Path(path)
     _refuse_existing(path, replace)
-    with reporting_disk(path):
+    temporary = _beside(path, "tmp")
+    with reporting_disk(path), _by_its_name(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(path, "tmp")
         temporary.mkdir()
         try:
             yield temporary
@@ -81,8 +81,8 @@ def write_file(path: Path | str, data: bytes | str) -> None:
 def writing_file(path: Path | str) -> Iterator[Path]:
     """Give a temporary name to write one file at, bit by bit; make it `path` when the block ends well."""
     path = Path(path)
-    with reporting_disk(path):
-        temporary = _beside(path, "tmp")
+    temporary = _beside(path, "tmp")
+    with reporting_disk(path), _by_its_name(path, temporary):
         try:
             yield temporary
             _sync(temporary)
@@ -124,10 +124,41 @@ def safe_name(name: str) -> str:
     return name
 
 
-def _refuse_existing(path: Path, replace: bool) -> None:
-    is_empty_folder = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
-    if not replace and os.path.lexists(path) and not is_empty_folder:
-        raise UsageError(f"{path.name} exists already", where=str(path), hint="choose another name, or remove it first")
+def claim(path: Path | str, kind: str = "", *, overwrite: bool = False, source: Path | str | None = None) -> Path:
+    """The place of a new folder of that kind, or of a new file if it has none; asked for before the work is done.
+
+    UsageError if it is taken. With `overwrite` it may be by an older one of the kind, and by nothing else, least of all
+    by the `source` that the new one is made of or by a folder around that.
+    """
+    path = Path(path)
+    _refuse_existing(path, overwrite, "choose another name, or --overwrite what is there")
+    if source is not None and Path(source).resolve().is_relative_to(path.resolve()):
+        what = f"{path.name or path} is what the new one would be made of, or a folder around it"
+        raise UsageError(what, where=str(path), hint="choose another name")
+    is_older_one = (kind_of(path) == kind or _is_empty_folder(path)) if kind else not path.is_dir()
+    if os.path.lexists(path) and not is_older_one:
+        what = f"is no {kind} folder that groundup wrote" if kind else "is a folder"
+        hint = "choose another name, or remove it first"
+        raise UsageError(f"{path.name or path} {what}, so it is not overwritten", where=str(path), hint=hint)
+    return path
+
+
+def kind_of(folder: Path) -> str | None:
+    """What the manifest of a folder calls it; None if there is none that says it."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except ArtefactError:
+        return None
+    return manifest.get("kind") if isinstance(manifest, dict) else None
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
+def _refuse_existing(path: Path, replace: bool, hint: str = "choose another name, or remove it first") -> None:
+    if not replace and os.path.lexists(path) and not _is_empty_folder(path):
+        raise UsageError(f"{path.name or path} exists already", where=str(path), hint=hint)
 
 
 def _put_in_place(temporary: Path, path: Path, replace: bool) -> None:
@@ -178,6 +209,17 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _by_its_name(path: Path, temporary: Path) -> Iterator[None]:
+    """Errors that happen under the temporary name tell the name that people gave: the other is gone by then."""
+    try:
+        yield
+    except GroundupError as error:
+        if error.where is not None:
+            error.where = error.where.replace(str(temporary), str(path))
+        raise
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Take a model over from another program, as a checkpoint that groundup trains, tunes and talks with.
 
-Read are Hugging Face folders, GGUF files, and checkpoints of nanoGPT, llama2.c, happy-llm, LLMs-from-scratch and
-OpenAI's GPT-2 for TensorFlow. A pickle is opened only here, and only for tensors: it cannot run anything.
+Read are Hugging Face folders, pickled ones too, GGUF files, and checkpoints of nanoGPT, llama2.c, happy-llm,
+LLMs-from-scratch and OpenAI's GPT-2 for TensorFlow. A pickle is opened only here, and only for tensors: it cannot run
+anything.
 """
 
 import sys
@@ -42,27 +43,31 @@ def run(config: Config) -> dict[str, Any]:
     """Returns what was written: out, family, parameters, facts."""
     import orjson
 
+    from groundup import artifact
     from groundup.tokenizer.protocol import Tokenizer
-    from groundup.weights import checkpoint
+    from groundup.weights import checkpoint, contract
 
     if not config.path or not config.out:
         raise UsageError("a file or folder and --out must be named", hint="groundup import ckpt.pt --out runs/mine")
-    skipped: list[str] | None = [] if config.force else None
-    source = _open(config, skipped)
+    out = artifact.claim(config.out, checkpoint.KIND, overwrite=config.overwrite, source=config.path)
+    skipped: list[str] = []
+    source = _open(config, skipped if config.force else None)
+    for line in skipped:
+        print(f"skipped: {line}", file=sys.stderr)
     if config.tokenizer:
         source.tokenizer = Tokenizer.load(config.tokenizer)
+    contract.check_vocabulary(source.config.vocab_size, source.tokenizer, Path(config.tokenizer or config.path))
     if not config.dry_run:
         facts = {"imported_from": Path(config.path).name, **source.facts}
-        checkpoint.convert(Path(config.out), source, facts, replace=config.overwrite)
+        checkpoint.convert(out, source, facts, replace=config.overwrite)
     result = {"out": config.out, "family": source.family, "parameters": source.n_parameters, "facts": source.facts}
     if config.json:
-        print(orjson.dumps(result | {"skipped": skipped or []}).decode())
+        print(orjson.dumps(result | {"skipped": skipped}).decode())
         return result
     print(config.out)
     if not config.quiet:
-        print(f"{source.family}, {source.n_parameters:,} parameters", file=sys.stderr)
-        for line in skipped or []:
-            print(f"skipped: {line}", file=sys.stderr)
+        would = "would write " if config.dry_run else ""
+        print(f"{would}{source.family}, {source.n_parameters:,} parameters", file=sys.stderr)
         for name, value in source.facts.items():
             print(f"{name}: {value}", file=sys.stderr)
         if source.tokenizer is None:
@@ -71,12 +76,19 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _open(config: Config, skipped: list[str] | None) -> "Portable":
-    from groundup.weights import checkpoint, foreign
+    from groundup.weights import checkpoint, contract, foreign
+    from groundup.weights.foreign import hf_pickled
 
     path = Path(config.path)
+    if any((path / name).is_file() for name in (contract.FILE, *checkpoint.POINTERS)):
+        hint = f"groundup generate {path}; groundup export hands it on"
+        raise UsageError("this is groundup's own, and needs no import", where=str(path), hint=hint)
     is_known = path.suffix == ".gguf" or (path / "config.json").is_file()
     if is_known and not config.format:
-        return checkpoint.open_portable(path, skipped)
+        if config.set:
+            what = f"{', '.join(config.set)} cannot be set: a GGUF file or a Hugging Face folder says it all itself"
+            raise UsageError(what, where="--set")
+        return (hf_pickled.read if hf_pickled.recognises(path) else checkpoint.open_portable)(path, skipped)
     return foreign.read(path, config.format or None, dict(map(_field, config.set)))
 
 

@@ -54,6 +54,12 @@ def load(path: Path | str, *, pattern: str | None = None, special_tokens: Mappin
     return huggingface.read(file)
 
 
+def is_in(folder: Path) -> bool:
+    """Whether a folder has a tokenizer in any of these forms, a damaged one too."""
+    file = _in_folder(folder)
+    return file.is_file() or file.is_symlink()
+
+
 def ready() -> list[str]:
     """The names of the tokenizers that come with groundup."""
     return sorted(folder.name for folder in READY.iterdir() if folder.is_dir())

@@ -10,6 +10,7 @@ A folder is whole or it is not there, see artifact.py. `load` opens these folder
 files that other programs wrote, without a contract. For a loop and a module of one's own there is single_file.py.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ from groundup.weights import contract, huggingface, lazy, portable, safetensors_
 from groundup.weights.contract import Contract
 from groundup.weights.portable import Portable
 
+KIND = "checkpoint"
+"""What manifest.json calls such a folder."""
 POINTERS = ("best", "latest")
 """Text files of a run folder that name one of its checkpoints; the first that exists counts."""
 
@@ -78,7 +81,7 @@ def save(
     shape = models.shape_of(model)
     contract.check_vocabulary(shape.vocab_size, tokenizer, path)
     promised = contract.describe(shape, tokenizer, model, facts)
-    with artifact.writing(path, {"kind": "checkpoint"}, replace=replace) as folder:
+    with artifact.writing(path, {"kind": KIND}, replace=replace) as folder:
         _write(folder, portable.of(model, tokenizer), promised)
         if training is not None or state is not None:
             (folder / "training").mkdir()
@@ -96,14 +99,17 @@ def convert(
     """
     path = Path(path)
     portable.check(source)
-    contract.check_vocabulary(source.config.vocab_size, source.tokenizer, path)
+    contract.check_vocabulary(source.config.vocab_size, source.tokenizer, Path(source.where or path))
+    source = portable.finite(source)
     model = portable.build(source, share=True).eval() if portable.fits_in_memory(source) else None
     promised = contract.describe(source.config, source.tokenizer, model, facts)
-    with artifact.writing(path, {"kind": "checkpoint"}, replace=replace) as folder:
+    with artifact.writing(path, {"kind": KIND}, replace=replace) as folder:
         _write(folder, source, promised)
 
 
 def _write(folder: Path, source: Portable, promised: Contract) -> None:
+    if not all(map(math.isfinite, promised.probe_logits)):
+        raise GroundupError("the model's answers are not finite, so it was not saved", where=str(folder))
     huggingface.write_tensors(folder, huggingface.to_theirs(source), torch.float32)
     huggingface.write_settings(folder, source.config, source.tokenizer, torch.float32)
     huggingface.write_json(folder / contract.FILE, config.to_dict(promised))
@@ -154,9 +160,14 @@ def open_portable(path: Path | str, skipped: list[str] | None = None) -> Portabl
         from groundup.weights import gguf
 
         return gguf.read(where)
-    if contract.read(where) is not None:
+    if contract.read(where) is not None or _was_checkpoint(where):
         artifact.verify(where)
     return huggingface.read(where, skipped)
+
+
+def _was_checkpoint(folder: Path) -> bool:
+    """Whether a manifest says so: then a contract that is not there was lost."""
+    return artifact.kind_of(folder) == KIND
 
 
 def load_weights(path: Path | str, model: nn.Module) -> None:

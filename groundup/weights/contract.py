@@ -75,7 +75,7 @@ def read(folder: Path) -> Contract | None:
         raise ArtefactError(
             f"the checkpoint has format {version!r}, and this groundup reads {FORMAT_VERSION}",
             where=str(file),
-            hint="pip install --upgrade groundup",
+            hint="pip install --upgrade groundup" if type(version) is int else None,
         )
     try:
         return config.from_dict(Contract, content, str(file))
@@ -109,7 +109,7 @@ def _differences(promised: Contract, found: Contract, shape: Any, where: str) ->
     """A line for each field that is not as promised, or one for the answer to the probe if all fields are."""
     fields = [
         ("family", promised.family, found.family),
-        *_differing_values(_filled_in(promised, shape, where), found.config),
+        *differing_values(_filled_in(promised, shape, where), found.config),
         *(
             (name, getattr(promised, name), getattr(found, name))
             for name in ("rope_layout", "tokenizer_hash", "template_hash", "probe_ids")
@@ -120,6 +120,9 @@ def _differences(promised: Contract, found: Contract, shape: Any, where: str) ->
     ]
     yield from differing
     if differing or not promised.probe_logits:
+        return
+    if len(found.probe_logits) != len(promised.probe_logits):
+        yield f"the probe has {len(found.probe_logits)} logits, and had {len(promised.probe_logits)} when it was saved"
         return
     error = max(abs(a - b) for a, b in zip(found.probe_logits, promised.probe_logits, strict=True))
     if not error <= PROBE_TOLERANCE * max(map(abs, promised.probe_logits)):  # so written, NaN fails too
@@ -159,11 +162,11 @@ def _template_hash(tokenizer: Tokenizer | None) -> str | None:
     return hashlib.sha256(template.encode()).hexdigest() if template is not None else None
 
 
-def _differing_values(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple]:
+def differing_values(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> Iterator[tuple]:
     """(dotted name, ours, theirs) of every value of two nested configurations."""
     for name in {**ours, **theirs}:
         one, other = ours.get(name), theirs.get(name)
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _differing_values(one, other, f"{prefix}{name}.")
+            yield from differing_values(one, other, f"{prefix}{name}.")
         else:
             yield prefix + name, one, other

@@ -86,8 +86,8 @@ def from_metadata(
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise ArtefactError("the file does not say what model it holds: general.architecture is missing", where=where)
-    name = _family(architecture, bool(metadata.get(f"{architecture}.expert_count")), where)
     keys = Keys(metadata, architecture, where)
+    name = _family(architecture, keys.read("expert_count", int, 0) > 0, where)
     kind = models.family(name).Config
     fields = {field.name for field in dataclasses.fields(kind)}
     try:
@@ -185,7 +185,7 @@ class Keys:
         """Refuse what is not computed here. An absent key is as good as a valid value."""
         self.known.add(key)
         value = self.values.get(key, valid[0])
-        if value not in valid:
+        if not isinstance(value, bool | int | float | str) or value not in valid:
             self.refuse(f"{key} is {shown(value)}; only {' or '.join(map(str, valid))} can be computed")
 
     def refuse_unknown(self) -> None:

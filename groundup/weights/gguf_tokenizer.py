@@ -28,12 +28,13 @@ from groundup.tokenizer.merge_order import as_list
 from groundup.tokenizer.protocol import ENDS_OF_TURN, Tokenizer
 from groundup.tokenizer.sentencepiece import SentencePieceBPE
 from groundup.tokenizer.sentencepiece_file import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
-from groundup.tokenizer.sentencepiece_joins import Join, Joins, join, merges_by_score
+from groundup.tokenizer.sentencepiece_joins import merges_by_score
+from groundup.weights import gguf_scores
 
 NORMALIZER = "groundup.tokenizer.normalizer"
 """A key of our own, where the normalizer is not the one that goes with the name of the split."""
 
-NO_VOCABULARY = (None, "none", "no_vocab")
+NO_VOCABULARY = ("none", "no_vocab")
 
 ROLES = {"bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_id", "pad": "padding_token_id"}
 ENDS = dict(zip(ENDS_OF_TURN, ("eot_token_id", "eot_token_id", "eom_token_id"), strict=True))
@@ -146,7 +147,7 @@ def _sentencepiece(tokenizer: SentencePieceBPE, n_rows: int) -> dict[str, Any]:
     types |= {i: _type_of_added(name, tokenizer) for name, i in tokenizer.special_ids.items()}
     if tokenizer.unk_id is not None:
         types[tokenizer.unk_id] = UNKNOWN
-    scores = dict(enumerate(_scores(tokenizer)))
+    scores = dict(enumerate(gguf_scores.scores(tokenizer)))
     scores |= dict.fromkeys(tokenizer.special_ids.values(), ADDED_SCORE)
     return {
         "model": "llama",
@@ -155,46 +156,6 @@ def _sentencepiece(tokenizer: SentencePieceBPE, n_rows: int) -> dict[str, Any]:
         "scores": [float(scores[i]) if i in names else ADDED_SCORE for i in range(len(tokens))],
         "token_type": [types.get(i, NORMAL if i in names else UNUSED) for i in range(len(tokens))],
     }
-
-
-def _scores(tokenizer: SentencePieceBPE) -> list[float]:
-    """A score for each piece. Of merges in order: minus the number of the merge that makes it.
-
-    By scores any two neighbours that together are a piece may join, by merges only those that are listed. The two say
-    the same if of each piece the last join is the same and they come in the same order, see merge_order.py.
-    """
-    if tokenizer.merges is None:
-        return list(tokenizer.scores or [])
-    last_joins = _last_joins(tokenizer)
-    ids = tokenizer._piece_ids
-    made = [ids[tokenizer.pieces[left] + tokenizer.pieces[right]] for left, right in last_joins]
-    scores = [-float(len(made))] * tokenizer.vocab_size
-    for rank, i in enumerate(made):
-        scores[i] = -float(rank)
-    if merges_by_score(SentencePieceBPE(tokenizer.pieces, tokenizer.special_ids, scores=scores)) != last_joins:
-        raise UsageError(
-            "llama.cpp joins any two pieces that make a piece, this tokenizer only those that it lists",
-            hint="its ids would be others than those that the model was trained on",
-        )
-    return scores
-
-
-def _last_joins(tokenizer: SentencePieceBPE) -> list[tuple[int, int]]:
-    """Of each piece the pair that it is ever made of, in the order of the merges."""
-    joins = tokenizer._joins
-    assert isinstance(joins, Joins)
-    by_made: dict[int, dict[tuple[int, int], Join]] = {}
-    for pair, joined in joins.items():
-        by_made.setdefault(joined[1], {})[pair] = joined
-    found: list[tuple[int, tuple[int, int]]] = []
-    for i, ways in by_made.items():
-        for pair in ways:
-            del joins[pair]
-        parts = join(tokenizer._symbols(tokenizer.pieces[i]), joins)
-        joins.update(ways)
-        if len(parts) == 2 and (pair := (parts[0], parts[1])) in ways:
-            found.append((ways[pair][0], pair))
-    return [pair for _, pair in sorted(found)]
 
 
 def _type_of_added(name: str, tokenizer: Tokenizer) -> int:
@@ -243,9 +204,9 @@ def from_metadata(metadata: Mapping[str, Any], where: str | None = None) -> Toke
     """
     where = where or "GGUF metadata"
     kind = metadata.get("tokenizer.ggml.model")
-    if kind in NO_VOCABULARY:
+    if kind is None or (isinstance(kind, str) and kind in NO_VOCABULARY):
         return None
-    if kind not in ("gpt2", "llama"):
+    if not isinstance(kind, str) or kind not in ("gpt2", "llama"):
         raise ArtefactError(
             f"this file's tokenizer is of the kind {vocabulary.shown(kind)}, which is not supported",
             where=where,

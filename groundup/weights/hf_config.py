@@ -18,19 +18,25 @@ from groundup.layers.rope import RopeConfig
 OWN = "groundup-"
 """Before the name of a family that only groundup knows, so that nobody takes it for another."""
 
+LARGEST = 1 << 62
+"""Of a whole number in settings: what every format can write down again."""
+
 HARMLESS = {
     # where it came from, and what for
     "_name_or_path", "architectures", "model_type", "transformers_version", "transformers.js_config", "torch_dtype",
     "dtype", "is_llama_config", "quantization_config", "is_encoder_decoder", "is_decoder", "tokenizer_class",
+    "finetuning_task", "unsloth_fixed", "unsloth_version",
     # ids, which the tokenizer and the generation settings say too
     "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "task_specific_params",
     # how it is trained, and what its forward pass hands back
     "initializer_range", "use_cache", "pretraining_tp", "gradient_checkpointing", "reorder_and_upcast_attn",
-    "output_attentions", "output_hidden_states", "output_router_logits", "return_dict", "router_aux_loss_coef",
-    "router_jitter_noise", "torchscript", "use_return_dict", "embd_pdrop", "attn_pdrop", "_flash_attn_2_enabled",
+    "output_attentions", "output_hidden_states", "output_router_logits", "output_past", "return_dict",
+    "router_aux_loss_coef", "router_jitter_noise", "torchscript", "use_return_dict", "use_bfloat16", "embd_pdrop",
+    "attn_pdrop", "_flash_attn_2_enabled", "_attn_implementation_autoset",
     # of GPT-2's summary head and of classifiers, which are not read here
     "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj",
-    "id2label", "label2id", "num_labels", "problem_type", "chunk_size_feed_forward", "n_ctx",
+    "id2label", "label2id", "num_labels", "_num_labels", "problem_type", "chunk_size_feed_forward", "n_ctx",
+    "n_special", "predict_special_tokens",
 }  # fmt: skip
 """Keys that change nothing in the logits. `quantization_config` is refused before, where it is set."""
 
@@ -50,6 +56,8 @@ ROPE_NAMES = {
     ),
 }  # fmt: skip
 """What Hugging Face's table has for each scaling of ours."""
+
+TAKE_ONE_OUT = "take out the one that is not meant"
 
 
 # --- out ---
@@ -91,7 +99,7 @@ def _write_rope(rope: RopeConfig) -> dict[str, Any]:
 
 def read(content: Mapping[str, Any], where: str | None = None, skipped: list[str] | None = None) -> tuple[str, Any]:
     """(family, Config) that a config.json describes. With `skipped`, unknown keys are put there and not refused."""
-    settings = Settings(content, where)
+    settings = Settings(content, where, skipped)
     name = settings.read("model_type", str)
     if name.startswith(OWN):
         return _read_own(settings, name.removeprefix(OWN))
@@ -104,41 +112,33 @@ def read(content: Mapping[str, Any], where: str | None = None, skipped: list[str
         config = models.family(name).from_hf_config(settings)
     except ValueError as error:
         raise ArtefactError(f"config.json describes no {name} that can be built: {error}", where=where) from error
-    _refuse_unknown(settings, skipped)
+    settings.refuse_unknown()
     return name, config
 
 
 def _read_own(settings: "Settings", name: str) -> tuple[str, Any]:
     try:
-        return name, configs.from_dict(models.family(name).Config, settings.read("config", dict), "config.json")
+        config = configs.from_dict(models.family(name).Config, settings.read("config", dict), "config.json")
     except (UsageError, ValueError) as error:
         raise ArtefactError(f"config.json describes no {name}: {error}", where=settings.where) from error
-
-
-def _refuse_unknown(settings: "Settings", skipped: list[str] | None) -> None:
-    unknown = [f"{key} = {value!r:.60}" for key, value in settings.content.items() if key not in settings.known]
-    if unknown and skipped is not None:
-        skipped += [f"config.json: {line}" for line in unknown]
-    elif unknown:
-        raise ArtefactError(
-            "config.json has settings that are not known here, and could change what the model says: "
-            + ", ".join(unknown),
-            where=settings.where,
-            hint="if they change nothing, --force skips them",
-        )
+    settings.must_be("vocab_size", config.vocab_size)
+    settings.refuse_unknown()
+    return name, config
 
 
 class Settings:
     """Reads a config.json key by key; a key that is missing, or of another kind, is an ArtefactError.
 
-    `known`: the keys that somebody asked for, and those that are harmless.
+    `known`: the keys that somebody asked for, and those that are harmless. `skipped`: where the others are put, if they
+    are not to be refused.
     """
 
-    def __init__(self, content: Mapping[str, Any], where: str | None = None):
+    def __init__(self, content: Mapping[str, Any], where: str | None = None, skipped: list[str] | None = None):
         if not isinstance(content, Mapping):
             raise ArtefactError("config.json is no table of settings", where=where)
         self.content = content
         self.where = where
+        self.skipped = skipped
         self.known = set(HARMLESS)
 
     def read(self, key: str, kind: type, default: Any = ...) -> Any:
@@ -147,16 +147,18 @@ class Settings:
         value = self.content.get(key)
         if value is None and default is not ...:
             return default
+        if type(value) is int and abs(value) > LARGEST:
+            raise ArtefactError(f"{key} is too large a number in config.json", where=self.where)
         if kind is float and type(value) is int:
             return float(value)
-        if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
             what = "is missing" if value is None else f"is {value!r:.80}, and should be of the kind {kind.__name__}"
             raise ArtefactError(f"{key} {what} in config.json", where=self.where)
         return value
 
     def table(self, key: str) -> "Settings":
         """The settings inside a key; none if it is absent."""
-        return Settings(self.read(key, dict, {}), self.where)
+        return Settings(self.read(key, dict, {}), self.where, self.skipped)
 
     def must_be(self, key: str, *valid: Any) -> None:
         """Refuse a model that needs what ours do not compute. An absent key is as good as the first valid value."""
@@ -170,15 +172,41 @@ class Settings:
         """Keys that change nothing, given what else was read."""
         self.known.update(keys)
 
+    def refuse_unknown(self) -> None:
+        """Refuse, or put into `skipped`, what nobody asked for."""
+        unknown = [f"{key} = {value!r:.60}" for key, value in self.content.items() if key not in self.known]
+        if unknown and self.skipped is not None:
+            self.skipped += [f"config.json: {line}" for line in unknown]
+        elif unknown:
+            raise ArtefactError(
+                "config.json has settings that are not known here, and could change what the model says: "
+                + ", ".join(unknown),
+                where=self.where,
+                hint="if they change nothing, --force skips them",
+            )
+
     def rope(self, theta: float = 10_000.0) -> RopeConfig:
-        """How positions turn queries and keys, as version 4 or 5 says it; `theta` where neither does."""
+        """How positions turn queries and keys, as version 4 or 5 says it; `theta` where neither does.
+
+        Both may say it, as folders for both do, but not two things: each version would take another one.
+        """
         self.must_be("rope_interleaved", False)
         self.must_be("partial_rotary_factor", 1.0)
+        self.must_be("use_mrope", False)
         stated = self.read("rope_theta", float, None)
-        table = self.table("rope_parameters")
-        if not table.content:
-            table = self.table("rope_scaling")
-        self.known.update(("rope_parameters", "rope_scaling"))
+        tables = [table for name in ("rope_parameters", "rope_scaling") if (table := self.table(name)).content]
+        thetas = {stated, *(table.read("rope_theta", float, None) for table in tables)} - {None}
+        if len(thetas) > 1:
+            both = " and ".join(map(repr, sorted(thetas)))
+            raise ArtefactError(f"rope_theta is both {both} in config.json", where=self.where, hint=TAKE_ONE_OUT)
+        theta = thetas.pop() if thetas else theta
+        said = [self._read_rope(table, theta) for table in tables or [self.table("rope_scaling")]]
+        if said[0] != said[-1]:
+            what = "rope_parameters and rope_scaling do not say the same in config.json"
+            raise ArtefactError(what, where=self.where, hint=TAKE_ONE_OUT)
+        return said[0]
+
+    def _read_rope(self, table: "Settings", theta: float) -> RopeConfig:
         table.must_be("partial_rotary_factor", 1.0)
         kind = table.read("rope_type", str, None) or table.read("type", str, "default")
         scaling = "none" if kind == "default" else kind
@@ -187,8 +215,6 @@ class Settings:
             raise ArtefactError(
                 f"rope_type is {kind!r:.80} in config.json; only {only} can be computed", where=self.where
             )
-        theta = table.read("rope_theta", float, None) or stated or theta
-
         fields: dict[str, Any] = {}
         for name in ROPE_NAMES[scaling]:
             ours = ROPE_TABLE[name]
@@ -198,5 +224,5 @@ class Settings:
             fields["trained_context"] = self.read("max_position_embeddings", int)
         # A table of version 4 that was put into one of version 5 may keep what its type does not use.
         table.known.update({"type", "rope_type", "rope_theta"} | ({"factor"} if scaling == "none" else set()))
-        _refuse_unknown(table, None)
+        table.refuse_unknown()
         return RopeConfig(theta=theta, scaling=scaling, **fields)

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ import torch
 
 from groundup import models
 from groundup.errors import ArtefactError, UsageError
+from groundup.tokenizer import files as tokenizer_files
 from groundup.tokenizer.protocol import Tokenizer
 from groundup.weights import hf_config, lazy, portable, safetensors_writer, tensors
 from groundup.weights.lazy import LazyTensor
 from groundup.weights.portable import Portable
+from groundup.weights.tensors import INDEX, TENSORS
 
-TENSORS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD = "model-{:05}-of-{:05}.safetensors"
 MAX_SHARD_BYTES = 5_000_000_000
 BUFFERS = re.compile(r".*\.(attn\.bias|attn\.masked_bias|rotary_emb\.inv_freq)")
@@ -120,7 +122,7 @@ def _in_full_and_once(theirs: Mapping[str, LazyTensor], names: list[str], where:
 
     # Files made from the body of a model, such as the published GPT-2's, leave its name out.
     prefix = embedding.partition(".")[0] + "."
-    if not any(name.startswith(prefix) for name in kept):
+    if embedding not in kept and embedding.removeprefix(prefix) in kept:
         kept = {name if name == head else prefix + name: tensor for name, tensor in kept.items()}
 
     if head in kept and head not in names and embedding in kept:
@@ -139,8 +141,19 @@ def read(folder: Path, skipped: list[str] | None = None) -> Portable:
     family, config = hf_config.read(files.config, str(folder), skipped)
     stored = {name: lazy.stored(tensor) for name, tensor in files.tensors.items()}
     ours = to_ours(family, config, stored, str(folder), skipped)
-    tokenizer = Tokenizer.load(folder) if (folder / "tokenizer.json").exists() else None
-    return Portable(family, config, ours, tokenizer, str(folder))
+    return Portable(family, config, ours, read_tokenizer(folder, skipped), str(folder))
+
+
+def read_tokenizer(folder: Path, skipped: list[str] | None = None) -> Tokenizer | None:
+    """The tokenizer of a folder, if it has one. With `skipped`, one that cannot be read is put there."""
+    try:
+        return Tokenizer.load(folder) if tokenizer_files.is_in(folder) else None
+    except ArtefactError as error:
+        if skipped is None:
+            error.hint = "; ".join(filter(None, (error.hint, "--force goes on without a tokenizer")))
+            raise
+        skipped.append(f"the tokenizer: {error}")
+        return None
 
 
 def write(
@@ -153,7 +166,9 @@ def write(
     refuse_elsewhere(source)
     theirs = to_theirs(source)
     write_tensors(folder, theirs, dtype, max_shard_bytes)
-    write_settings(folder, source.config, source.tokenizer, dtype or next(iter(theirs.values())).dtype)
+    # transformers loads all in the one dtype of config.json: the widest, so that none of several is rounded.
+    widest = reduce(torch.promote_types, (tensor.dtype for tensor in theirs.values()))
+    write_settings(folder, source.config, source.tokenizer, dtype or widest)
 
 
 def refuse_elsewhere(source: Portable) -> None:

@@ -19,7 +19,8 @@ from groundup.weights.stored_tensor import StoredTensor
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
 }  # fmt: skip
 """What PyTorch calls a dtype of a file. What is not here, a quantised block, is read as fp32."""
 
@@ -31,10 +32,6 @@ class LazyTensor:
     shape: tuple[int, ...]
     dtype: torch.dtype
     load: Callable[[], Tensor]
-
-    @property
-    def n_bytes(self) -> int:
-        return torch.Size(self.shape).numel() * self.dtype.itemsize
 
     def transposed(self) -> "LazyTensor":
         """(out, in) for (in, out)."""

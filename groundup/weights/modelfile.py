@@ -14,8 +14,10 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from groundup.tokenizer import chat
-from groundup.tokenizer.chat_templates import ALPACA_WITHOUT_INPUT, DATE, EOS, QWEN_SYSTEM, SMOLLM_SYSTEM
+from groundup.errors import ArtefactError, EnvironmentFault
+from groundup.text.records import Message
+from groundup.tokenizer import chat, chat_templates, jinja_sandbox
+from groundup.tokenizer.chat_templates import ALPACA_WITHOUT_INPUT, DATE, EOS, QWEN_SYSTEM, SMOLLM_SYSTEM, Template
 from groundup.tokenizer.protocol import Tokenizer
 from groundup.weights.gguf import ADD_BOS
 from groundup.weights.portable import Portable
@@ -23,8 +25,11 @@ from groundup.weights.portable import Portable
 LARGEST_CONTEXT = 8192
 """Of `num_ctx`: Ollama takes memory for all of it when it starts."""
 
+_ASKED, _ANSWERED, _TOLD = Message("user", "What?"), Message("assistant", "That."), Message("system", "Be brief.")
+PROBES = ([_ASKED], [_ASKED, _ANSWERED, _ASKED], [_TOLD, _ASKED], [_TOLD, _ASKED, _ANSWERED, _ASKED])
+
 NO_TEMPLATE = """\
-# This model's chat template is not one of groundup's. Ollama looks into the GGUF file for one that it knows; if
+# This model's chat template writes like none of groundup's. Ollama looks into the GGUF file for one that it knows; if
 # answers make no sense, write TEMPLATE here: https://docs.ollama.com/template
 """
 
@@ -43,13 +48,33 @@ def text(file_name: str, source: Portable) -> str:
 def _template(tokenizer: Tokenizer, *, adds_bos: bool) -> str:
     if tokenizer.chat_template is None:
         return ""
-    name = chat.template_for(tokenizer)
+    name = chat.template_for(tokenizer) or _alike(tokenizer)
     if name is None:
         return NO_TEMPLATE
     written = TEMPLATES[name]().replace(EOS, tokenizer.roles.get("eos", ""))
     if adds_bos:
         written = written.removeprefix(tokenizer.roles.get("bos", ""))
     return f'TEMPLATE """{written}"""\n'
+
+
+def _alike(tokenizer: Tokenizer) -> str | None:
+    """Which of groundup's templates writes the PROBES as another program's Jinja does; None if it is none of them."""
+    roles = {f"{role}_token": name for role, name in tokenizer.roles.items()}
+    rows = [
+        {"messages": [{"role": each.role, "content": each.content} for each in probe], "add_generation_prompt": True}
+        for probe in PROBES
+    ]
+    try:
+        found = jinja_sandbox.run(tokenizer.chat_template or "", [row | roles | {"tools": None} for row in rows], 100)
+    except (ArtefactError, EnvironmentFault):
+        return None
+    wanted = [result.get("text") for result in found]
+    eos = tokenizer.roles.get("eos", "")
+    return next((name for name, form in chat_templates.TEMPLATES.items() if _written(form, eos) == wanted), None)
+
+
+def _written(form: Template, eos: str) -> list[str | None]:
+    return ["".join(part.text for part in form.segments(probe, True)).replace(EOS, eos) for probe in PROBES]
 
 
 # --- as chat_templates.py says them, always up to where the assistant begins to speak ---

@@ -7,8 +7,10 @@
 So a new format is one file that knows the format and our names, and no other format.
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import psutil
@@ -22,6 +24,7 @@ from groundup.layers.kernels import Kernels
 from groundup.tokenizer.protocol import Tokenizer
 from groundup.weights import lazy
 from groundup.weights.lazy import LazyTensor
+from groundup.weights.stored_tensor import quoted
 
 MAX_SHOWN = 20
 """Lines of a list of differences; a wrong configuration differs in every tensor."""
@@ -41,7 +44,7 @@ class Portable:
 
     @property
     def n_parameters(self) -> int:
-        return sum(torch.Size(tensor.shape).numel() for tensor in self.tensors.values())
+        return count_numbers(self.tensors)
 
 
 def of(model: nn.Module, tokenizer: Tokenizer | None = None) -> Portable:
@@ -75,6 +78,20 @@ def fill(model: nn.Module, tensors: Mapping[str, LazyTensor], where: str | None 
     with torch.no_grad():
         for name, parameter in ours.items():
             parameter.copy_(tensors[name].load())
+
+
+def finite(source: Portable) -> Portable:
+    """The same model, a tensor of which is an ArtefactError when it is loaded and holds what is no number."""
+
+    def check(name: str, tensor: Tensor) -> Tensor:
+        low, high = torch.aminmax(tensor)  # of all numbers without a copy of them, and NaN if any is
+        if not (torch.isfinite(low.float()) and torch.isfinite(high.float())):
+            what = f"{name} has values that are not finite in fp32, so no answer of the model would make sense"
+            raise ArtefactError(what, where=source.where, hint="take an earlier checkpoint, or download it again")
+        return tensor
+
+    tensors = {name: tensor.mapped(partial(check, name)) for name, tensor in source.tensors.items()}
+    return replace(source, tensors=tensors)
 
 
 def _put(model: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -121,7 +138,7 @@ def check(portable: Portable) -> None:
 def refuse_other_size(family: str, config: Any, tensors: Mapping[str, LazyTensor], where: str | None) -> None:
     """Before even an outline is made of a model of the size that a configuration claims and a file cannot have."""
     claimed = models.family(family).count_parameters(config)
-    n_stored = sum(torch.Size(tensor.shape).numel() for tensor in tensors.values())
+    n_stored = count_numbers(tensors)
     if config.n_layers > len(tensors) or claimed > 2 * n_stored:
         raise ArtefactError(
             f"the configuration describes {config.n_layers} layers with {claimed:,} parameters; "
@@ -130,16 +147,24 @@ def refuse_other_size(family: str, config: Any, tensors: Mapping[str, LazyTensor
         )
 
 
+def count_numbers(tensors: Mapping[str, LazyTensor]) -> int:
+    """Of all tensors together."""
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())
+
+
 def differences(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, LazyTensor]) -> Iterator[str]:
     """A line for each tensor that is not as it should be, by name."""
     for name, shape in expected.items():
         if name not in found:
             yield f"{name} is missing, which has shape {shape}"
         elif found[name].shape != shape:
-            yield f"{name} has shape {found[name].shape}, not {shape}"
+            yield f"{name} has shape {quoted(found[name].shape)}, not {shape}"
+        elif not found[name].dtype.is_floating_point:
+            yield f"{name} has the dtype {found[name].dtype}, which holds no weights"
     for name, tensor in found.items():
         if name not in expected:
-            yield f"{name} is unknown, and has shape {tensor.shape}"
+            shown = name if name.isprintable() and len(name) <= 100 else quoted(name)
+            yield f"{shown} is unknown, and has shape {quoted(tensor.shape)}"
 
 
 def refuse(faults: list[str], where: str | None) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from groundup import models
 from groundup.errors import EnvironmentFault
 
-FILES = "config.json model.safetensors tokenizer.json tokenizer_config.json generation_config.json"
-SHARDED_FROM = 5e9
+FILES = '--include "*.safetensors" --include "*.json"'
+"""What of a repository is read here: many hold the same weights a second time, as a pickle or as Meta's own files."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ PUBLISHED = {
 
 def find(name: str) -> Path:
     """The folder of a published model, by its name or its repository's. EnvironmentFault where it is not on disk."""
-    short = name.rpartition("/")[2].lower()
-    found = PUBLISHED.get(short)
+    by_repository = {published.repository.lower(): published for published in PUBLISHED.values()}
+    found = (PUBLISHED | by_repository).get(name.lower())
     repository = found.repository if found else name
     for folder in _snapshots(repository):
         if (folder / "config.json").is_file():
@@ -59,12 +59,11 @@ def find(name: str) -> Path:
     if found is None:
         raise EnvironmentFault(
             f"there is no folder {name!r}, and no published model of that name is known here",
-            hint=f"known: {', '.join(PUBLISHED)}; others by: hf download OWNER/NAME --local-dir {short}",
+            hint=f"known: {', '.join(PUBLISHED)}; others by: hf download OWNER/NAME {FILES} --local-dir OWNER/NAME",
         )
-    files = "" if found.n_bytes > SHARDED_FROM else f" {FILES}"
     raise EnvironmentFault(
         f"{name} is not on this machine; it is {_readable(found.n_bytes)} to download",
-        hint=f"pip install huggingface_hub && hf download {repository}{files} --local-dir {short}",
+        hint=f"pip install huggingface_hub && hf download {repository} {FILES} --local-dir {name}",
     )
 
 

@@ -5,18 +5,45 @@ answer to the same ids.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from groundup import config as configs
 from groundup import models
 from groundup.errors import ArtefactError
-from groundup.weights import portable
+from groundup.weights import contract, portable
 from groundup.weights.portable import Portable
 
-ROUNDING = {torch.float32: 0.0, torch.bfloat16: 0.004, torch.float16: 0.0005}
-"""The share of a tensor's length that rounding its numbers to a dtype may take away."""
 PROBE_LENGTH = 64
+STRETCH = 1 << 20
+"""Numbers that are compared at a time."""
+MOST_LOST = 0.05
+"""The share of a tensor's length that may be lost, however good the reason."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What writing in a dtype takes away: at most a share of a tensor's length, and so much of numbers near zero."""
+
+    dtype: str
+    share: float = 0.0
+    near_zero: float = 0.0
+
+
+EXACT = Rounding("F32")
+ROUNDINGS = {
+    each.dtype: each
+    for each in (
+        EXACT,
+        Rounding("BF16", 2**-8),
+        Rounding("F16", 2**-11, 2**-25),
+        # A step is 1/127 of the largest of 32 numbers, of each of which half a step may go; a scale is F16.
+        Rounding("Q8_0", math.sqrt(32) / 2 / 127 + 2**-11, 127 * 2**-25),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -32,26 +59,41 @@ class Proof:
     """The share of positions at which both find the same id most likely."""
 
 
-def check(source: Portable, written: Portable, *, allowed: float) -> Proof:
-    """ArtefactError naming the tensor that lost more than `allowed` (0 means not a bit)."""
+def check(source: Portable, written: Portable, rounding: Rounding = EXACT) -> Proof:
+    """ArtefactError naming the tensor that lost more than rounding takes, or a setting that came back otherwise."""
     portable.check(written)
     # Dropout is not part of a model that is handed on, and GGUF has no word for it.
     before, after = (dataclasses.replace(each.config, dropout=0.0) for each in (source, written))
     if before != after:
-        raise ArtefactError(f"the configuration came back as {after}, not {before}", where=written.where)
+        pairs = contract.differing_values(configs.to_dict(before), configs.to_dict(after))
+        listed = ", ".join(f"{name} is {theirs!r}, and was {ours!r}" for name, ours, theirs in pairs if ours != theirs)
+        what = f"the configuration came back otherwise: {listed or written.family}"
+        raise ArtefactError(what, where=written.where)
     worst = 0.0
     for name, tensor in source.tensors.items():
-        before, after = tensor.load().float(), written.tensors[name].load().float()
-        lost = 0.0 if torch.equal(before, after) else _norm(after - before) / max(_norm(before), 1e-30)
-        if not lost <= allowed:
-            raise ArtefactError(f"{name} came back {lost:.2g} of its length away", where=written.where)
-        worst = max(worst, lost)
+        length, lost = _compare(tensor.load(), written.tensors[name].load())
+        share = lost / max(length, 1e-300)
+        if not lost <= rounding.share * length + rounding.near_zero * math.sqrt(math.prod(tensor.shape)):
+            raise ArtefactError(f"{name} came back {share:.2g} of its length away", where=written.where)
+        if share > MOST_LOST:
+            raise ArtefactError(
+                f"{name} has numbers so near zero that {rounding.dtype} would lose {share:.2g} of its length",
+                where=source.where,
+                hint="--dtype bfloat16 or float32 holds them (for GGUF, BF16 or F32)",
+            )
+        worst = max(worst, share)
     logits, same = _answers(source, written) if portable.fits_in_memory(source, copies=2) else (None, None)
     return Proof(len(source.tensors), worst, logits, same)
 
 
-def _norm(tensor: torch.Tensor) -> float:
-    return torch.linalg.vector_norm(tensor).item()
+def _compare(before: Tensor, after: Tensor) -> tuple[float, float]:
+    """(|before|, |after - before|), a stretch at a time: a whole tensor in fp32 may be too large."""
+    length = lost = 0.0
+    for one, other in zip(before.reshape(-1).split(STRETCH), after.reshape(-1).split(STRETCH), strict=True):
+        one, other = one.double(), other.double()
+        length += one.square().sum().item()
+        lost += (other - one).square().sum().item()
+    return math.sqrt(length), math.sqrt(lost)
 
 
 @torch.no_grad()
@@ -61,5 +103,7 @@ def _answers(source: Portable, written: Portable) -> tuple[float, float]:
     length = min(PROBE_LENGTH, shape.context_length)
     ids = torch.randint(shape.vocab_size, (1, length), generator=generator)
     one, other = (portable.build(each, share=True).eval()(ids) for each in (source, written))
+    if not (one.isfinite().all() and other.isfinite().all()):
+        raise ArtefactError("the model's answers are not finite", where=source.where)
     same = (one.argmax(-1) == other.argmax(-1)).float().mean().item()
-    return ((one - other).abs().max() / one.abs().max()).item(), same
+    return ((one - other).abs().max() / one.abs().max().clamp(min=1e-30)).item(), same

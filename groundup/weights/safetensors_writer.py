@@ -16,10 +16,10 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from groundup.errors import UsageError
 from groundup.weights.lazy import DTYPES, LazyTensor
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-
 
 CHUNK = 1 << 22
 """Numbers that are rounded to another dtype at a time."""
@@ -28,6 +28,7 @@ CHUNK = 1 << 22
 def write(file: Path, tensors: Mapping[str, LazyTensor], dtype: torch.dtype | None = None) -> None:
     """Write `tensors` in order of their names, rounded to `dtype` or as they are.
 
+    UsageError: numbers that are too large for `dtype`.
     The file is not synced, and not there at once: artifact.writing sees to both.
     """
     dtypes = {name: dtype or tensor.dtype for name, tensor in tensors.items()}
@@ -46,9 +47,13 @@ def write(file: Path, tensors: Mapping[str, LazyTensor], dtype: torch.dtype | No
     with file.open("wb") as out:
         out.write(len(text).to_bytes(8, "little") + text)
         for name in ordered:
-            _write_numbers(out, tensors[name].load(), dtypes[name])
+            _write_numbers(out, name, tensors[name].load(), dtypes[name])
 
 
-def _write_numbers(out: BinaryIO, tensor: Tensor, dtype: torch.dtype) -> None:
+def _write_numbers(out: BinaryIO, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
     for numbers in tensor.to("cpu").contiguous().reshape(-1).split(CHUNK):
-        out.write(memoryview(numbers.to(dtype).view(torch.uint8).numpy()))
+        rounded = numbers.to(dtype)
+        if dtype != tensor.dtype and not torch.isfinite(rounded).all():
+            hint = "bfloat16 and float32 hold larger numbers"
+            raise UsageError(f"{name} has numbers that are not finite, or too large for {NAMES[dtype]}", hint=hint)
+        out.write(rounded.view(torch.uint8).numpy().data)

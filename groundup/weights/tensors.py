@@ -7,9 +7,10 @@ Nothing but headers is read, so a model of any size opens at once. What the name
 """
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from groundup import artifact
 from groundup.errors import ArtefactError, UsageError
@@ -20,6 +21,9 @@ __all__ = ["ModelFiles", "StoredTensor", "open_model"]
 
 CONFIG, TENSORS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+Tensor = TypeVar("Tensor")
+"""A StoredTensor, or what else a file of tensors is read as."""
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,24 @@ def read_folder(folder: Path) -> dict[str, StoredTensor]:
     if os.path.lexists(folder / TENSORS):
         return safetensors_file.read(folder / TENSORS)[0]
     if os.path.lexists(folder / INDEX):
-        return _read_shards(folder)
+        return read_shards(folder / INDEX, lambda shard: safetensors_file.read(shard)[0])
     pickled = sorted(file.name for pattern in PICKLES for file in folder.glob(pattern))
     if pickled:
         what = f"the weights are pickled ({pickled[0]}), and a pickle can run any program"
-        raise ArtefactError(what, where=str(folder), hint=f"groundup import {folder}")
+        is_known = any(name.startswith("pytorch_model") for name in pickled)
+        hint = f"groundup import {folder} --out NEW" if is_known else "take its safetensors files"
+        raise ArtefactError(what, where=str(folder), hint=hint)
     raise ArtefactError(f"{TENSORS} is missing", where=str(folder))
 
 
-def _read_shards(folder: Path) -> dict[str, StoredTensor]:
-    """Index and shards must say the same of every tensor."""
-    index = folder / INDEX
+def read_shards(index: Path, read: Callable[[Path], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors of the files that an index lists; index and files must say the same of every tensor."""
     shard_by_tensor = strict_json.read(index).get("weight_map")
     if not isinstance(shard_by_tensor, dict) or not shard_by_tensor:
         raise ArtefactError("the index lists no tensors", where=str(index))
-    tensors: dict[str, StoredTensor] = {}
+    tensors: dict[str, Tensor] = {}
     for shard in sorted({_plain_name(shard, index) for shard in shard_by_tensor.values()}):
-        for name, tensor in safetensors_file.read(folder / shard)[0].items():
+        for name, tensor in read(index.parent / shard).items():
             if shard_by_tensor.get(name) != shard:
                 elsewhere = shard_by_tensor.get(name)
                 said = f"the index says it is in {elsewhere}" if elsewhere else "the index does not list it"

@@ -103,7 +103,7 @@ def test_a_checkpoint_a_run_and_a_config_alone(tmp_path, capsys):
     assert told(capsys, "info", tmp_path / "alone", "--quiet")[2] == ""
 
 
-@pytest.mark.parametrize("absurd", [{"num_hidden_layers": 10**9}, {"vocab_size": 10**30}])
+@pytest.mark.parametrize("absurd", [{"num_hidden_layers": 10**9}, {"vocab_size": 10**15}])
 def test_a_config_that_claims_the_impossible_is_refused_at_once(absurd, tmp_path, capsys):
     checkpoint.save(tmp_path / "step", models.build("llama", "nano", {"vocab_size": 70}, seed=0))
     content = json.loads((tmp_path / "step" / "config.json").read_text()) | absurd

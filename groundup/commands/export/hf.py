@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from groundup.commands.export import opening
 from groundup.errors import UsageError
 
+KIND = "huggingface"
+
 
 @dataclass(frozen=True)
 class HfConfig:
@@ -31,23 +33,26 @@ def hf(config: HfConfig) -> None:
     import torch
 
     from groundup import artifact
-    from groundup.weights import huggingface, read_back
+    from groundup.weights import huggingface, read_back, safetensors_writer
 
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "keep": None}
     if config.dtype not in dtypes:
         raise UsageError(f"dtype is {config.dtype!r}; valid values are {', '.join(dtypes)}", where="--dtype")
     max_shard_bytes = _bytes(config.max_shard_size)
-    source = opening.open_model(config.model, config.out, config.force, config.quiet)
+    source, path, skipped = opening.open_model(
+        config.model, config.out, KIND, force=config.force, overwrite=config.overwrite
+    )
     huggingface.refuse_elsewhere(source)
-    path = opening.refuse_existing(config.out, config.overwrite)
     facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "dtype": config.dtype}
+    facts["skipped"] = skipped
     if config.dry_run:
-        opening.tell(facts, config.json, config.quiet)
+        opening.tell(facts, config.json, config.quiet, dry_run=True)
         return
     dtype = dtypes[config.dtype]
-    with artifact.writing(path, {"kind": "huggingface"}, replace=config.overwrite) as folder:
+    rounding = read_back.ROUNDINGS[safetensors_writer.NAMES[dtype]] if dtype else read_back.EXACT
+    with artifact.writing(path, {"kind": KIND}, replace=config.overwrite) as folder:
         huggingface.write(folder, source, dtype, max_shard_bytes)
-        facts |= opening.proven(source, huggingface.read(folder), read_back.ROUNDING[dtype] if dtype else 0.0)
+        facts |= opening.proven(source, huggingface.read(folder), rounding)
     opening.tell(facts, config.json, config.quiet)
 
 

@@ -8,45 +8,38 @@ from groundup.errors import UsageError
 
 if TYPE_CHECKING:
     from groundup.weights.portable import Portable
+    from groundup.weights.read_back import Rounding
 
 
-def open_model(model: str, out: str, force: bool, quiet: bool) -> "Portable":
-    """The model to export, with every byte of a checkpoint checked; what is skipped by force is said."""
+def open_model(
+    model: str, out: str, kind: str = "", *, force: bool, overwrite: bool
+) -> "tuple[Portable, Path, list[str]]":
+    """The model to export, with every byte of a checkpoint checked; the place of a new folder of that kind, or a file;
+    and what is skipped by force, which is said too."""
     from groundup import artifact
-    from groundup.weights import checkpoint, contract
+    from groundup.weights import checkpoint, contract, portable
 
     if not model or not out:
-        raise UsageError("a model and --out must be named", hint="groundup export hf RUN --out FOLDER")
-    skipped: list[str] | None = [] if force else None
-    source = checkpoint.open_portable(model, skipped)
+        hint = "groundup export hf RUN --out FOLDER, or: groundup export gguf RUN --out FILE.gguf"
+        raise UsageError("a model and --out must be named", hint=hint)
+    skipped: list[str] = []
+    source = checkpoint.open_portable(model, skipped if force else None)
     folder = Path(source.where or model)
+    path = artifact.claim(out, kind, overwrite=overwrite, source=folder)
     if contract.read(folder):
         artifact.verify(folder, checksums=True)
         # The probe too, where the model fits: a checkpoint that was edited must not travel on.
         skipped = checkpoint.load(folder, share=True, force=force).skipped
-    for line in [] if quiet else skipped or []:
+    for line in skipped:
         print(f"skipped: {line}", file=sys.stderr)
-    return source
+    return portable.finite(source), path, skipped
 
 
-def refuse_existing(out: str, overwrite: bool) -> Path:
-    """`out` as a path at which something new may be written."""
-    path = Path(out)
-    if not overwrite and path.exists():
-        raise UsageError(f"{path.name} exists already", where=str(path), hint="choose another --out, or --overwrite")
-    return path
-
-
-def describe(source: "Portable") -> str:
-    """One line for people: what is exported."""
-    return f"{source.family}, {source.n_parameters:,} parameters, from {source.where}"
-
-
-def proven(source: "Portable", written: "Portable", allowed: float) -> dict[str, Any]:
+def proven(source: "Portable", written: "Portable", rounding: "Rounding") -> dict[str, Any]:
     """Read back what was written and compare it with its source: what is reported of it."""
     from groundup.weights import read_back
 
-    proof = read_back.check(source, written, allowed=allowed)
+    proof = read_back.check(source, written, rounding)
     return {
         "tensors": proof.n_tensors,
         "largest_rounding": proof.rounding,
@@ -55,7 +48,7 @@ def proven(source: "Portable", written: "Portable", allowed: float) -> dict[str,
     }
 
 
-def tell(facts: dict[str, Any], as_json: bool, quiet: bool) -> None:
+def tell(facts: dict[str, Any], as_json: bool, quiet: bool, dry_run: bool = False) -> None:
     """What was written and how it compares, as one JSON object or as a few lines."""
     import orjson
 
@@ -63,7 +56,11 @@ def tell(facts: dict[str, Any], as_json: bool, quiet: bool) -> None:
         print(orjson.dumps(facts).decode())
         return
     print(facts["out"])
-    if quiet or "tensors" not in facts:
+    if quiet:
+        return
+    if dry_run:
+        print(f"would write {facts['family']}, {facts['parameters']:,} parameters", file=sys.stderr)
+    if "tensors" not in facts:
         return
     rounding = facts["largest_rounding"]
     exact = "bit for bit the same" if not rounding else f"at most {rounding:.2g} of a tensor lost in rounding"

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from groundup.commands.export import opening
 
+KIND = "single-file"
+
 
 @dataclass(frozen=True)
 class SingleFileConfig:
@@ -25,10 +27,11 @@ def single_file(config: SingleFileConfig) -> None:
     from groundup import artifact
     from groundup.weights import standalone
 
-    source = opening.open_model(config.model, config.out, config.force, config.quiet)
-    path = opening.refuse_existing(config.out, config.overwrite)
-    facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters}
+    source, path, skipped = opening.open_model(
+        config.model, config.out, KIND, force=config.force, overwrite=config.overwrite
+    )
+    facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "skipped": skipped}
     if not config.dry_run:
-        with artifact.writing(path, {"kind": "single-file"}, replace=config.overwrite) as folder:
+        with artifact.writing(path, {"kind": KIND}, replace=config.overwrite) as folder:
             standalone.write(folder, source)
-    opening.tell(facts, config.json, config.quiet)
+    opening.tell(facts, config.json, config.quiet, config.dry_run)

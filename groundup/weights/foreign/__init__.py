@@ -14,6 +14,7 @@ from typing import Any
 from groundup.errors import ArtefactError, UsageError
 from groundup.weights import disguise
 from groundup.weights.foreign import gpt2_tensorflow, happy_llm, llama2c, llms_from_scratch, nanogpt, pickled
+from groundup.weights.hf_config import LARGEST
 from groundup.weights.portable import Portable
 from groundup.weights.stored_tensor import quoted, read_bytes, size_of
 
@@ -59,13 +60,16 @@ def _checked(name: str, options: Mapping[str, type], fields: Mapping[str, Any]) 
             raise UsageError(f"{field} is nothing that {name} asks for; {known}")
         if type(value) is not options[field]:
             raise UsageError(f"{field} is {value!r}; valid values are of the kind {options[field].__name__}")
-        if options[field] is int and value < 1:
-            raise UsageError(f"{field} is {value}; valid values are whole numbers from 1")
+        if options[field] is int and not 1 <= value <= LARGEST:
+            raise UsageError(f"{field} is {value}; valid values are whole numbers from 1 to {LARGEST}")
     return dict(fields)
 
 
 def _unknown(path: Path) -> ArtefactError:
     """What to say of a file or folder that no format recognises."""
+    if (path.parent / "config.json").is_file():
+        what = f"{path.name} is a part of the model in its folder"
+        return ArtefactError(what, where=str(path), hint=f"give {path.parent}")
     if path.is_file():
         size_of(path)
         if pickled.is_pickled(path):

@@ -76,7 +76,9 @@ def _prefix(folder: Path) -> Path:
         if folder / name not in found:
             raise ArtefactError(f"{CHECKPOINT} names {quoted(name)}, and {name}.index is not here", where=str(folder))
         return folder / name
-    if len(found) != 1:
+    if not found:
+        raise ArtefactError("no checkpoint of TensorFlow is here: model.ckpt.index is missing", where=str(folder))
+    if len(found) > 1:
         listed = ", ".join(file.name + ".index" for file in found[:4])
         raise ArtefactError(f"several checkpoints are here: {listed}", where=str(folder), hint="name one of them")
     return found[0]

@@ -4,7 +4,7 @@ A reader lists a `Place` for each tensor that the other program's model has. Wha
 another shape is an ArtefactError with the other program's names, since those are what its owner knows.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,9 @@ from groundup import models
 from groundup.errors import ArtefactError
 from groundup.layers.rope import to_half_split
 from groundup.weights import portable
+from groundup.weights.hf_config import LARGEST
 from groundup.weights.lazy import LazyTensor
 from groundup.weights.stored_tensor import quoted
-
-LARGEST = 1 << 62
-"""Of a whole number in settings."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ def place(
 ) -> dict[str, LazyTensor]:
     """Our tensors by name, out of theirs; nothing is read yet. ArtefactError lists every tensor that does not fit."""
     expected = portable.shapes(family, config)
-    faults = list(_faults(expected, theirs, places))
-    portable.refuse(faults, str(file))
+    shapes = {name: _their_shape(target, expected) for name, target in places.items()}
+    portable.refuse(list(portable.differences(shapes, theirs)), str(file))
     ours: dict[str, LazyTensor] = {}
     for name, target in places.items():
         tensor = theirs[name].transposed() if target.is_transposed else theirs[name]
@@ -53,22 +51,9 @@ def place(
     return ours
 
 
-def _faults(
-    expected: Mapping[str, tuple[int, ...]], theirs: Mapping[str, LazyTensor], places: Mapping[str, Place]
-) -> Iterator[str]:
-    for name, target in places.items():
-        rows = sum(expected[part][0] for part in target.ours)
-        shape = (rows, *expected[target.ours[0]][1:])
-        shape = shape[::-1] if target.is_transposed else shape
-        if name not in theirs:
-            yield f"{name} is missing, which has shape {shape}"
-        elif theirs[name].shape != shape:
-            yield f"{name} has shape {quoted(theirs[name].shape)}, not {shape}"
-        elif not theirs[name].dtype.is_floating_point:
-            yield f"{name} has the dtype {theirs[name].dtype}, which holds no weights"
-    for name in theirs:
-        if name not in places:
-            yield f"{quoted(name)} is unknown, and has shape {quoted(theirs[name].shape)}"
+def _their_shape(target: Place, expected: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    shape = (sum(expected[part][0] for part in target.ours), *expected[target.ours[0]][1:])
+    return shape[::-1] if target.is_transposed else shape
 
 
 def zeros(family: str, config: Any, ours: Collection[str]) -> dict[str, LazyTensor]:

@@ -65,6 +65,11 @@ def test_the_checkpoint_is_looked_for_in_this_folder_only(path, folder, tmp_path
         foreign.read(folder)
 
 
+def test_a_folder_without_a_checkpoint(tmp_path):
+    with pytest.raises(ArtefactError, match="no checkpoint of TensorFlow is here"):
+        foreign.read(tmp_path, "gpt2_tensorflow")
+
+
 def test_several_checkpoints_and_none_named(folder):
     (folder / "checkpoint").unlink()
     assert foreign.read(folder).config.n_layers == 2
@@ -84,7 +89,7 @@ def test_a_checkpoint_file_that_names_nothing(text, folder):
     ("change", "message"),
     [
         ({"n_layer": 3}, "model/h2/ln_1/g is missing"),
-        ({"n_layer": 1}, "'model/h1/attn/c_attn/b' is unknown"),
+        ({"n_layer": 1}, "model/h1/attn/c_attn/b is unknown"),
         ({"n_layer": 10**12}, "describes 1000000000000 layers"),
         ({"n_embd": 4}, r"model/wte has shape \(260, 8\), not \(260, 4\)"),
         ({"n_ctx": 13}, r"model/wpe has shape \(12, 8\), not \(13, 8\)"),

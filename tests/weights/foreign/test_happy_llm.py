@@ -118,7 +118,7 @@ def test_heads_that_do_not_fit(shape, n_heads, message, tmp_path):
         (lambda s: s.pop("layers.1.ffn_norm.weight"), r"layers.1.ffn_norm.weight is missing, which has shape \(32,\)"),
         (lambda s: s.pop("tok_embeddings.weight"), "tok_embeddings.weight is missing"),
         (lambda s: s.pop("layers.0.attention.wk.weight"), "layers.0.attention.wk.weight is missing"),
-        (lambda s: s.update({"lora.weight": torch.ones(2)}), r"'lora.weight' is unknown, and has shape \(2,\)"),
+        (lambda s: s.update({"lora.weight": torch.ones(2)}), r"lora.weight is unknown, and has shape \(2,\)"),
         (lambda s: s.update({"layers.999999.x": torch.ones(2)}), "describes 1000000 layers"),
         (lambda s: s.update({"layers.0.attention.wq.weight": torch.ones(32)}), "should be a matrix"),
         (

@@ -189,7 +189,7 @@ def test_scales_that_are_none_are_refused(tmp_path):
     [
         ({"n_heads": None}, "n_heads is missing"),
         ({"n_layers": 3}, "layers.2.attention_norm.weight is missing"),
-        ({"n_layers": 1}, "'layers.1.attention.wq.weight' is unknown"),
+        ({"n_layers": 1}, "layers.1.attention.wq.weight is unknown"),
         ({"n_layers": 10**9}, "describes 1000000000 layers"),
         ({"dim": 8}, r"tok_embeddings.weight has shape \(20, 16\), not \(20, 8\)"),
         ({"n_kv_heads": 3}, "n_kv_heads is 3"),

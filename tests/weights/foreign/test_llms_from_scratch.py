@@ -58,7 +58,7 @@ def test_bit_for_bit(tmp_path):
             "trf_blocks.1.att.W_query.bias is missing",
         ),
         (lambda s: s.update({"out_head.weight": torch.ones(2, 12)}), "the classifier of chapter 6"),
-        (lambda s: s.update({"out_head.bias": torch.ones(20)}), "'out_head.bias' is unknown"),
+        (lambda s: s.update({"out_head.bias": torch.ones(20)}), "out_head.bias is unknown"),
         (lambda s: s.update({"trf_blocks.0.ff.fc1.weight": torch.ones(24, 12)}), "this is the book's Llama"),
         (lambda s: s.update({"trf_blocks.90000.norm1.scale": torch.ones(12)}), "describes 90001 layers"),
         (lambda s: s.update({"tok_emb.weight": torch.ones(20)}), "tok_emb.weight has shape .* should be a matrix"),
