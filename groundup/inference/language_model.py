@@ -35,9 +35,13 @@ class LanguageModel:
         return self.model.config.context_length
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """A text to continue. An empty one becomes the end token, after which a new document begins."""
-        ids = self.tokenizer.encode(prompt).tolist()
-        return ids if ids or self.tokenizer.eos_id is None else [self.tokenizer.eos_id]
+        """A text to continue, after `bos` if the model expects it. An empty one otherwise becomes the end token, after
+        which a new document begins."""
+        tokenizer = self.tokenizer
+        ids = tokenizer.encode(prompt).tolist()
+        if tokenizer.adds_bos and tokenizer.bos_id is not None:
+            return [tokenizer.bos_id, *ids]
+        return ids if ids or tokenizer.eos_id is None else [tokenizer.eos_id]
 
     def chat_ids(self, messages: Sequence[Message]) -> list[int]:
         """A conversation up to where the assistant begins to speak. No system prompt is added."""

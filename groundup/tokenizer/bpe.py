@@ -78,12 +78,14 @@ class BPE(Tokenizer):
                 "roles": self.roles,
                 "shown": self.shown,
             },
-        )
+        ), {"adds_bos": self.adds_bos}
 
     def with_tokens(self, tokens: Sequence[bytes], merges: np.ndarray | Sequence[tuple[int, int]] | None) -> "BPE":
         """This tokenizer with other tokens and merges, all else as it is."""
-        _, options = self.__reduce__()[1]
-        return BPE(tokens, merges, self.special_ids, **options)
+        (_, options), state = self.__reduce__()[1:]
+        made = BPE(tokens, merges, self.special_ids, **options)
+        made.__dict__.update(state)
+        return made
 
     # --- text to ids ---
 

@@ -6,7 +6,8 @@ special_tokens_map.json  the same special tokens for older programs
 vocab.json, merges.txt   tokens and merges in GPT-2's form, where there are merges of bytes
 
 What a file asks for and is not done here:
-- `post_processor`: templates only add tokens such as BOS around a text. `encode` adds none; the chat template does.
+- `post_processor`: templates only add tokens around a text. `encode` adds none. That BOS begins a text is kept as
+  `adds_bos`, and prompts are begun with it; what else a template adds, such as EOS, is not done.
 - `truncation` and `padding`: all ids come back, and no others.
 - Added tokens in text become special only where `allow_special` names them. So `lstrip`, `rstrip` and `single_word`,
   which say what else such a token swallows or needs around it, are read and not applied: the name alone is the token.
@@ -85,9 +86,22 @@ def _tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
         "added_tokens": [{"id": i, **_added(tokenizer, name)} for i, name in _by_id(tokenizer)],
         "normalizer": form["normalizer"],
         "pre_tokenizer": form["pre_tokenizer"],
-        "post_processor": None,
+        "post_processor": _begin_with_bos(tokenizer) if tokenizer.adds_bos else None,
         "decoder": form["decoder"],
         "model": form["model"],
+    }
+
+
+def _begin_with_bos(tokenizer: Tokenizer) -> dict[str, Any]:
+    """BOS before a text, and before each of a pair."""
+    name = tokenizer.roles["bos"]
+    before = {"SpecialToken": {"id": name, "type_id": 0}}
+    first, second = ({"Sequence": {"id": each, "type_id": 0}} for each in "AB")
+    return {
+        "type": "TemplateProcessing",
+        "single": [before, first],
+        "pair": [before, first, before, second],
+        "special_tokens": {name: {"id": name, "ids": [tokenizer.bos_id], "tokens": [name]}},
     }
 
 
@@ -114,6 +128,8 @@ def _config(tokenizer: Tokenizer, said: Tokenizer) -> dict[str, Any]:
         "added_tokens_decoder": {str(i): _added(tokenizer, name) for i, name in _by_id(tokenizer)},
         **_special_tokens_map(tokenizer),
     }
+    if tokenizer.adds_bos:
+        config["add_bos_token"] = True
     if tokenizer.chat_template is not None:
         config["chat_template"] = tokenizer.chat_template
     if said is not tokenizer:
@@ -145,6 +161,7 @@ class Companions:
 
     roles: dict[str, str] | None = None
     chat_template: str | None = None
+    adds_bos: bool | None = None
     marker: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -161,8 +178,11 @@ def read(file: Path) -> Tokenizer:
         special_ids, shown = read_added(content.get("added_tokens") or [], where)
         options = {"roles": beside.roles, "shown": shown, "chat_template": beside.chat_template}
         form = _form(content, where)
-        tokenizer = form.read(content, special_ids, options, where)
-        return _as_marked(tokenizer, beside.marker)
+        tokenizer = _as_marked(form.read(content, special_ids, options, where), beside.marker)
+        in_template = _begins_with(content.get("post_processor"), tokenizer.roles.get("bos"))
+        said = in_template if beside.adds_bos is None else beside.adds_bos
+        tokenizer.adds_bos = said and tokenizer.bos_id is not None
+        return tokenizer
 
 
 def _form(content: dict[str, Any], where: str) -> Any:
@@ -182,9 +202,20 @@ def _form(content: dict[str, Any], where: str) -> Any:
     )
 
 
+def _steps(post_processor: Any) -> list[Any]:
+    if post_processor is None:
+        return []
+    return post_processor["processors"] if post_processor["type"] == "Sequence" else [post_processor]
+
+
+def _begins_with(post_processor: Any, name: str | None) -> bool:
+    """Does a template put this token before a text?"""
+    firsts = [step["single"][:1] for step in _steps(post_processor) if step["type"] == "TemplateProcessing"]
+    return any(part.get("SpecialToken", {}).get("id") == name for first in firsts for part in first)
+
+
 def _refuse_post_processor(step: Any, where: str) -> None:
-    steps = [] if step is None else step["processors"] if step["type"] == "Sequence" else [step]
-    for each in steps:
+    for each in _steps(step):
         if each["type"] not in POST_PROCESSORS[:-1]:
             what = f"this tokenizer uses the post-processor {vocabulary.shown(each['type'])}, which is not supported"
             raise ArtefactError(what, where=where)
@@ -215,7 +246,9 @@ def read_companions(folder: Path) -> Companions:
     named = {role: _name(config.get(key)) for role, key in keys.items()}
     roles = {role: name for role, name in named.items() if name is not None}
     marker = config.get(OURS)
+    adds_bos = config.get("add_bos_token")
     return Companions(
+        adds_bos=adds_bos if isinstance(adds_bos, bool) else None,
         roles=roles if any(key in config for key in keys.values()) else None,
         chat_template=_template(folder, config.get("chat_template")),
         marker=marker if isinstance(marker, dict) else {},

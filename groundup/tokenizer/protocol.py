@@ -46,6 +46,8 @@ class Tokenizer(ABC):
     kind: ClassVar[str]
     pattern: str = ""
     """Where text is split, a name of `split.PATTERNS` or a regular expression; "" where nothing is."""
+    adds_bos: bool = False
+    """Whether its model expects `bos` before a text. `encode` never adds it; prompts begin with it."""
 
     def __init__(
         self,

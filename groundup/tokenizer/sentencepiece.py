@@ -78,7 +78,7 @@ class SentencePieceBPE(Tokenizer):
             "shown": self.shown,
             "chat_template": self.chat_template,
         }
-        return partial(SentencePieceBPE, **options), (self.pieces, self.special_ids)
+        return partial(SentencePieceBPE, **options), (self.pieces, self.special_ids), {"adds_bos": self.adds_bos}
 
     # --- text to ids ---
 

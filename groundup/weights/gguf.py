@@ -40,9 +40,6 @@ FILE_TYPES = {"F32": "ALL_F32", "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16", "Q8_
 STRETCH = 1 << 22
 """Numbers that are rounded at a time."""
 
-ADD_BOS = "add_bos_token"
-"""Among the facts of a model that was read: other programs begin its texts with `bos`."""
-
 
 # --- out ---
 
@@ -70,8 +67,7 @@ def write(file: Path | str, source: Portable, dtype: str = "F16", template: str 
     portable.check(source)
     package = _package()
     shape, factors = gguf_config.to_metadata(source.config)
-    add_bos = bool(source.facts.get(ADD_BOS))
-    tokenizer = gguf_tokenizer.to_metadata(source.tokenizer, source.config.vocab_size, add_bos=add_bos)
+    tokenizer = gguf_tokenizer.to_metadata(source.tokenizer, source.config.vocab_size)
     if template is not None:
         tokenizer["tokenizer.chat_template"] = chat.find(template).jinja
     metadata = _general(source, package.LlamaFileType[FILE_TYPES[dtype]], package.GGML_QUANT_VERSION)
@@ -226,6 +222,4 @@ def _factors(stored: Any, where: str) -> np.ndarray | None:
 
 def _facts(stored: GGUF) -> dict[str, Any]:
     said: Mapping[str, Any] = stored.metadata
-    facts = {"name": said.get("general.name")} if isinstance(said.get("general.name"), str) else {}
-    add_bos = said.get("tokenizer.ggml.add_bos_token", said.get("tokenizer.ggml.model") == "llama")
-    return facts | ({ADD_BOS: True} if add_bos is True else {})
+    return {"name": said.get("general.name")} if isinstance(said.get("general.name"), str) else {}

@@ -80,11 +80,10 @@ ADDED_SCORE = -1000.0
 # --- out ---
 
 
-def to_metadata(tokenizer: Tokenizer | None, n_rows: int, *, add_bos: bool = False) -> dict[str, Any]:
+def to_metadata(tokenizer: Tokenizer | None, n_rows: int) -> dict[str, Any]:
     """The metadata of a tokenizer for a model whose embedding has `n_rows`; numbers that are ids are unsigned.
 
-    add_bos: whether other programs begin a text with `bos`; groundup's `encode` never does. UsageError if llama.cpp
-    has nothing that gives the same ids.
+    UsageError if llama.cpp has nothing that gives the same ids.
     """
     if tokenizer is None:
         return {"tokenizer.ggml.model": "none"}
@@ -98,7 +97,7 @@ def to_metadata(tokenizer: Tokenizer | None, n_rows: int, *, add_bos: bool = Fal
             hint="train one that it has: groundup tokenizer train TEXT --out FOLDER",
         )
     said |= _ids_of_roles(tokenizer)
-    said["add_bos_token"] = add_bos
+    said["add_bos_token"] = tokenizer.adds_bos
     said["add_space_prefix"] = isinstance(tokenizer, SentencePieceBPE) and tokenizer.add_dummy_prefix
     metadata = {f"tokenizer.ggml.{key}": value for key, value in said.items()}
     if isinstance(tokenizer, BPE) and tokenizer.normalizer != BY_NAME[said["pre"]][2]:
@@ -221,7 +220,9 @@ def from_metadata(metadata: Mapping[str, Any], where: str | None = None) -> Toke
             "chat_template": _text(metadata.get("tokenizer.chat_template")),
         }
         read = _read_byte_level if kind == "gpt2" else _read_sentencepiece
-        return read(metadata, names, types, special, options, where)
+        tokenizer = read(metadata, names, types, special, options, where)
+        tokenizer.adds_bos = tokenizer.bos_id is not None and adds_bos(metadata)
+        return tokenizer
 
 
 def adds_bos(metadata: Mapping[str, Any]) -> bool:

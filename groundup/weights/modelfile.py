@@ -19,7 +19,6 @@ from groundup.text.records import Message
 from groundup.tokenizer import chat, chat_templates, jinja_sandbox
 from groundup.tokenizer.chat_templates import ALPACA_WITHOUT_INPUT, DATE, EOS, QWEN_SYSTEM, SMOLLM_SYSTEM, Template
 from groundup.tokenizer.protocol import Tokenizer
-from groundup.weights.gguf import ADD_BOS
 from groundup.weights.portable import Portable
 
 LARGEST_CONTEXT = 8192
@@ -38,21 +37,21 @@ def text(file_name: str, source: Portable) -> str:
     """The Modelfile to put beside a GGUF file that was written from `source`."""
     parts = [f"FROM ./{file_name}\n"]
     if source.tokenizer is not None:
-        parts.append(_template(source.tokenizer, adds_bos=bool(source.facts.get(ADD_BOS))))
+        parts.append(_template(source.tokenizer))
         stops = [name for name, i in source.tokenizer.special_ids.items() if i in source.tokenizer.stop_ids]
         parts.append("".join(f"PARAMETER stop {json.dumps(name, ensure_ascii=False)}\n" for name in stops))
     parts.append(f"PARAMETER num_ctx {min(source.config.context_length, LARGEST_CONTEXT)}\n")
     return "\n".join(filter(None, parts))
 
 
-def _template(tokenizer: Tokenizer, *, adds_bos: bool) -> str:
+def _template(tokenizer: Tokenizer) -> str:
     if tokenizer.chat_template is None:
         return ""
     name = chat.template_for(tokenizer) or _alike(tokenizer)
     if name is None:
         return NO_TEMPLATE
     written = TEMPLATES[name]().replace(EOS, tokenizer.roles.get("eos", ""))
-    if adds_bos:
+    if tokenizer.adds_bos:  # and Ollama with it
         written = written.removeprefix(tokenizer.roles.get("bos", ""))
     return f'TEMPLATE """{written}"""\n'
 

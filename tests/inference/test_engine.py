@@ -56,6 +56,10 @@ def test_stream_equals_generate(model):
         assert list(engine.stream(model, PROMPTS[0], settings)) == engine.generate(model, PROMPTS[:1], settings)[0].ids
 
 
+def test_ids_are_drawn_where_there_is_float64():
+    assert [engine._draws_on(torch.device(name)).type for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "cpu"]
+
+
 def test_copies_of_a_prompt_differ_and_are_repeatable(model):
     first = engine.generate(model, [PROMPTS[0]] * 3, RANDOM)
     assert len({tuple(result.ids) for result in first}) == 3

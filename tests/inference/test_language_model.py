@@ -28,6 +28,7 @@ def test_load_knows_the_stage(tmp_path):
     assert load(tiny.save(tmp_path / "sft")).is_chat
     assert not load(tiny.save(tmp_path / "base", stage="pretrain")).is_chat
     (tmp_path / "base" / "groundup.json").unlink()
+    (tmp_path / "base" / "manifest.json").unlink()
     assert load(tmp_path / "base").is_chat, "without a contract the chat template tells"
 
 
@@ -89,3 +90,14 @@ def test_retry_gives_another_answer_in_the_same_place(speaker):
     chat.remember(answer)
     assert second != first
     assert [turn.content for turn in chat.turns] == ["Say a", second]
+
+
+def test_a_prompt_begins_with_bos_where_the_model_expects_it():
+    from groundup.tokenizer.train import train
+
+    tokenizer = train(["some text"], 262, special_tokens=["<|begin_of_text|>", "<|end_of_text|>"])
+    speaker = LanguageModel(None, tokenizer)
+    ids = tokenizer.encode("some").tolist()
+    assert (speaker.prompt_ids("some"), speaker.prompt_ids("")) == (ids, [tokenizer.eos_id])
+    tokenizer.adds_bos = True
+    assert (speaker.prompt_ids("some"), speaker.prompt_ids("")) == ([tokenizer.bos_id, *ids], [tokenizer.bos_id])

@@ -1,6 +1,7 @@
 """The files: opened by transformers with equal ids, read back the same, refused when they ask for something else."""
 
 import json
+import pickle
 
 import pytest
 
@@ -211,3 +212,45 @@ def test_missing_and_torn_files_are_told(tmp_path):
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(ArtefactError, match=r"several tokenizers are here: a.tiktoken, b.tiktoken"):
         Tokenizer.load(tmp_path)
+
+
+# --- BOS ---
+
+
+def llama3_like():
+    names = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
+    made = train(["it was the best of times, it was the worst of times"] * 3, 280, special_tokens=names)
+    made.adds_bos = True
+    return made
+
+
+def test_bos_before_a_text_travels_with_the_tokenizer(tmp_path):
+    """As transformers understands it, and as transformers writes it again."""
+    transformers = pytest.importorskip("transformers")
+    ours = llama3_like()
+    ours.save(tmp_path / "ours")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    plain = ours.encode("best times").tolist()
+    assert theirs.encode("best times") == [ours.bos_id, *plain]
+    assert theirs.encode("best times", add_special_tokens=False) == plain
+
+    theirs.save_pretrained(tmp_path / "theirs")
+    for folder in ("ours", "theirs"):
+        back = Tokenizer.load(tmp_path / folder)
+        assert back.adds_bos and back.bos_id == ours.bos_id
+        assert back.encode("best times").tolist() == plain, "encode itself adds nothing"
+    assert pickle.loads(pickle.dumps(back)).adds_bos
+    assert back.with_tokens(back.token_bytes, back.merges).adds_bos
+
+
+def test_what_the_configuration_says_of_bos_is_what_counts(tmp_path):
+    llama3_like().save(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"add_bos_token": False}))
+    assert not Tokenizer.load(tmp_path).adds_bos
+
+    made = llama3_like()
+    made.adds_bos = False
+    made.save(tmp_path)
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["post_processor"] is None
+    assert not Tokenizer.load(tmp_path).adds_bos

@@ -315,10 +315,6 @@ def test_names_templates_and_bos(tmp_path):
     assert back.facts == {"name": "tales"}
     assert back.tokenizer.chat_template == TEMPLATES["chatml"].jinja
 
-    back.facts["add_bos_token"] = True
-    gguf.write(file, back)
-    assert gguf.read(file).facts == {"name": "tales", "add_bos_token": True}
-
     source.tokenizer = None
     gguf.write(file, source)
     assert gguf.read(file).tokenizer is None

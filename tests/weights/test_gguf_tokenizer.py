@@ -175,10 +175,12 @@ def test_roles_and_ends():
         "tokenizer.ggml.padding_token_id": 3,
     }
     assert metadata["tokenizer.ggml.add_bos_token"] is False
-    assert to_metadata(BYTE_LEVEL["gpt2"], 420, add_bos=True)["tokenizer.ggml.add_bos_token"] is True
 
     llama3 = train([TEXT], 300, special_tokens=["<|begin_of_text|>", "<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"])
+    llama3.adds_bos = True
     metadata = to_metadata(llama3, 300)
+    assert metadata["tokenizer.ggml.add_bos_token"] is True
+    assert gguf_tokenizer.from_metadata(metadata).adds_bos
     assert [metadata[f"tokenizer.ggml.{name}_token_id"] for name in ("bos", "eos", "eom", "eot")] == [0, 1, 2, 3]
 
 

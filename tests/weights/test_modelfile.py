@@ -31,12 +31,11 @@ CONVERSATIONS = {
 }
 
 
-def source(template=None, **facts):
+def source(template=None, adds_bos=False):
     tokenizer = TOKENIZER.with_tokens(TOKENIZER.token_bytes, TOKENIZER.merges)
     tokenizer.chat_template = template and TEMPLATES[template].jinja
-    found = portable.of(MODEL, tokenizer)
-    found.facts = facts
-    return found
+    tokenizer.adds_bos = adds_bos
+    return portable.of(MODEL, tokenizer)
 
 
 # --- Go's templates ---
@@ -197,4 +196,4 @@ def test_another_programs_template_that_writes_what_one_of_ours_does():
 
 def test_bos_is_written_once():
     assert '"""<|begin_of_text|>{{ range' in modelfile.text("mine.gguf", source("llama3"))
-    assert '"""{{ range' in modelfile.text("mine.gguf", source("llama3", add_bos_token=True))
+    assert '"""{{ range' in modelfile.text("mine.gguf", source("llama3", adds_bos=True))
