@@ -23,7 +23,7 @@ from groundup import artifact, config, models
 from groundup.errors import ArtefactError, GroundupError, UsageError
 from groundup.layers.kernels import Kernels
 from groundup.tokenizer.protocol import Tokenizer
-from groundup.weights import contract, huggingface, lazy, portable, safetensors_file, safetensors_writer
+from groundup.weights import contract, huggingface, lazy, portable, safetensors_file, safetensors_writer, tensors
 from groundup.weights.contract import Contract
 from groundup.weights.portable import Portable
 
@@ -189,10 +189,10 @@ def load_training(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             hint="start a new run from its weights with --init-from",
         )
     artifact.verify(folder.parent, checksums=True)
-    tensors, _ = safetensors_file.read(folder / "state.safetensors")
+    stored, _ = safetensors_file.read(folder / "state.safetensors")
     # Copies, because the optimizer goes on writing in them.
     return (
-        {name: lazy.stored(tensor).load().clone() for name, tensor in tensors.items()},
+        {name: lazy.stored(tensor).load().clone() for name, tensor in stored.items()},
         artifact.read_json(folder / "state.json"),
     )
 
@@ -213,6 +213,8 @@ def resolve(path: Path | str) -> Path:
             where=str(path),
             hint=f"give {path.parent}; groundup import makes a folder of other programs' checkpoints",
         )
+    if path.is_dir():
+        tensors.refuse_other_folders(path)
     raise UsageError(
         "this folder holds no model" if path.is_dir() else "there is no such folder",
         where=str(path),

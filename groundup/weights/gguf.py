@@ -85,10 +85,14 @@ def write(file: Path | str, source: Portable, dtype: str = "F16", template: str 
 
 
 def refuse_elsewhere(source: Portable) -> None:
-    """UsageError for a family that llama.cpp does not know."""
+    """UsageError for a model that llama.cpp cannot compute."""
     family = models.family(source.family)
+    reason = None
     if not hasattr(family, "GGUF_ARCHITECTURE"):
         reason = getattr(family, "NOT_ELSEWHERE", "llama.cpp has no such architecture")
+    elif source.family == "gpt2" and source.config.activation != "gelu_tanh":
+        reason = "llama.cpp computes GELU in its tanh form, and this model the exact one, as nanoGPT's do"
+    if reason is not None:
         raise UsageError(
             f"GGUF cannot hold a {source.family} model: {reason}",
             where=source.where,

@@ -64,7 +64,9 @@ def read_head(file: Path) -> bytes:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The content of config.json."""
-    _refuse_other_folders(folder)
+    refuse_other_folders(folder)
+    if not os.path.lexists(folder / CONFIG):
+        raise ArtefactError(f"the folder holds no model: {CONFIG} is missing", where=str(folder))
     return strict_json.read(folder / CONFIG)
 
 
@@ -111,8 +113,8 @@ def _plain_name(name: Any, index: Path) -> str:
         raise ArtefactError(what, where=str(index)) from error
 
 
-def _refuse_other_folders(folder: Path) -> None:
-    """Say what a folder without config.json is, as far as its files tell."""
+def refuse_other_folders(folder: Path) -> None:
+    """Say what a folder without config.json is, if its files tell: nothing is said of one that is anything else."""
     if os.path.lexists(folder / CONFIG):
         return
     try:
@@ -128,4 +130,3 @@ def _refuse_other_folders(folder: Path) -> None:
     if "adapter_config.json" in files:
         what = "the folder holds a LoRA adapter, which is no model without its base"
         raise ArtefactError(what, where=str(folder), hint="merge it into its base model first")
-    raise ArtefactError(f"the folder holds no model: {CONFIG} is missing", where=str(folder))
