@@ -18,10 +18,10 @@ TORCH_INDEX ?= $(shell [ "$$(uname -s)" != Linux ] || command -v nvidia-smi >/de
 TORCH_SIZE := $(if $(TORCH_INDEX),200 MB (CPU build),2.5 GB with CUDA; 100 MB on a Mac)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench
+.PHONY: help demo test check fix bench bench-models
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 demo: $(VENV)/.ready ## build a tokenizer, a language model and a chat model here, in minutes (DEMO="--minutes 2" passes options)
 	@$(BIN)/groundup demo $(DEMO)
@@ -42,6 +42,9 @@ fix: $(VENV)/.ready-for-tests ## let ruff mend what it can
 
 bench: $(VENV)/.ready-for-benchmarks ## time the tokenizer beside its peers into BENCHMARK.md (BENCH="--only encoding" passes options)
 	$(BIN)/python benchmarks/tokenizer.py --write $(BENCH)
+
+bench-models: $(VENV)/.ready-for-tests ## time the models beside transformers into BENCHMARK.md (BENCH="--only training" passes options)
+	$(BIN)/python benchmarks/models.py --write $(BENCH)
 
 $(VENV)/.torch: constraints.txt
 	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or newer found" >&2; \

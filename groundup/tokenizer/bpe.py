@@ -82,9 +82,9 @@ class BPE(Tokenizer):
 
     def with_tokens(self, tokens: Sequence[bytes], merges: np.ndarray | Sequence[tuple[int, int]] | None) -> "BPE":
         """This tokenizer with other tokens and merges, all else as it is."""
-        (_, options), state = self.__reduce__()[1:]
+        _, options = self.__reduce__()[1]
         made = BPE(tokens, merges, self.special_ids, **options)
-        made.__dict__.update(state)
+        made.adds_bos = self.adds_bos
         return made
 
     # --- text to ids ---

@@ -41,10 +41,6 @@ class LazyTensor:
         """The part from row `start` up to, not including, row `stop`."""
         return self.mapped(lambda tensor: tensor[start:stop], (stop - start, *self.shape[1:]))
 
-    def cast(self, dtype: torch.dtype) -> "LazyTensor":
-        """The same numbers, rounded to another dtype."""
-        return LazyTensor(self.shape, dtype, lambda: self.load().to(dtype))
-
     def mapped(self, function: Callable[[Tensor], Tensor], shape: tuple[int, ...] | None = None) -> "LazyTensor":
         """What `function` makes of it, of the same dtype; `shape` if that changes."""
         return LazyTensor(self.shape if shape is None else shape, self.dtype, lambda: function(self.load()))
@@ -68,6 +64,8 @@ def stored(tensor: StoredTensor) -> LazyTensor:
     dtype = DTYPES.get(tensor.dtype)
     if dtype is None:
         return LazyTensor(tensor.shape, torch.float32, lambda: _shared(tensor.numbers()).float())
+    if tensor.n_bytes == 0:  # there is nothing to look at in another dtype
+        return of(torch.empty(tensor.shape, dtype=dtype))
     return LazyTensor(tensor.shape, dtype, lambda: _shared(tensor.raw()).view(dtype).view(tensor.shape))
 
 

@@ -485,7 +485,9 @@ def test_smollm2_answers_through_our_model():
 
 
 def test_a_gpt2_with_the_exact_gelu_is_refused_with_the_reason(tmp_path):
-    model = gpt2.Model(gpt2.Config(vocab_size=20, context_length=8, n_layers=1, d_model=8, n_heads=2, activation="gelu"))
+    model = gpt2.Model(
+        gpt2.Config(vocab_size=20, context_length=8, n_layers=1, d_model=8, n_heads=2, activation="gelu")
+    )
     with pytest.raises(UsageError, match="cannot hold a gpt2 model: llama.cpp computes GELU in its tanh form"):
         gguf.write(tmp_path / "model.gguf", portable.of(model))
     assert list(tmp_path.iterdir()) == []
