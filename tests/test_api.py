@@ -107,6 +107,8 @@ def test_gpt_by_a_published_name_is_found_in_hugging_faces_cache(path, tmp_path,
     shutil.copytree(path, snapshot)
     for name in ("gpt2", "openai-community/gpt2"):
         assert groundup.GPT.from_pretrained(name).config == tiny.model().config
+    with pytest.raises(EnvironmentFault, match="no published model of that name is known here"):
+        groundup.GPT.from_pretrained("somebody-else/gpt2")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +118,7 @@ def test_gpt_by_a_published_name_is_found_in_hugging_faces_cache(path, tmp_path,
         ("gpt2-xl", "6.2 GB", "openai-community/gpt2-xl"),
         ("SmolLM2-135M-Instruct", "269 MB", "HuggingFaceTB/SmolLM2-135M-Instruct"),
         ("meta-llama/Llama-3.2-1B", "2.5 GB", "meta-llama/Llama-3.2-1B"),
+        ("meta-llama/Llama-2-7b-hf", "13.5 GB", "meta-llama/Llama-2-7b-hf"),
     ],
 )
 def test_a_published_model_that_is_not_here_comes_with_the_command_and_its_size(
@@ -125,7 +128,9 @@ def test_a_published_model_that_is_not_here_comes_with_the_command_and_its_size(
     with pytest.raises(EnvironmentFault, match=f"{name} is not on this machine; it is {size} to download") as caught:
         groundup.GPT.from_pretrained(name)
     assert caught.value.exit_code == 4
-    assert f"hf download {repository}" in str(caught.value.hint)
+    # Into a folder that this very name finds the next time.
+    assert f"hf download {repository} --include" in caught.value.hint
+    assert caught.value.hint.endswith(f"--local-dir {name}")
 
 
 def test_a_name_that_nobody_published_is_no_model(tmp_path, monkeypatch):

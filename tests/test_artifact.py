@@ -21,8 +21,8 @@ from groundup.errors import ArtefactError, EnvironmentFault, UsageError
 ROOT = Path(__file__).parent.parent
 
 
-def make(path: Path, text: str = "hello", replace: bool = False) -> None:
-    with artifact.writing(path, {"format": 1}, replace=replace) as folder:
+def make(path: Path, text: str = "hello", replace: bool = False, kind: str = "") -> None:
+    with artifact.writing(path, {"format": 1} | ({"kind": kind} if kind else {}), replace=replace) as folder:
         (folder / "deep").mkdir()
         (folder / "deep" / "ids.bin").write_bytes(bytes(range(256)))
         (folder / "words.txt").write_text(text)
@@ -61,6 +61,40 @@ def test_the_manifest_may_be_filled_while_writing(tmp_path: Path) -> None:
         (folder / "x").write_text("x")
         facts["count"] = 3
     assert artifact.verify(tmp_path / "data")["count"] == 3
+
+
+def test_an_error_tells_the_name_that_people_gave(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError) as caught, artifact.writing(tmp_path / "data") as folder:
+        raise ArtefactError("damaged", where=str(folder / "x"))
+    assert caught.value.where == str(tmp_path / "data" / "x")
+    with pytest.raises(ArtefactError) as caught, artifact.writing_file(tmp_path / "one") as file:
+        raise ArtefactError("damaged", where=str(file))
+    assert caught.value.where == str(tmp_path / "one")
+
+
+def test_a_place_is_claimed_over_an_older_one_of_its_kind_and_nothing_else(tmp_path: Path) -> None:
+    make(tmp_path / "older", "old", kind="export")
+    make(tmp_path / "other", "old", kind="checkpoint")
+    (tmp_path / "file").touch()
+    (tmp_path / "mine").mkdir()
+    assert artifact.claim(tmp_path / "mine", "export") == tmp_path / "mine"  # an empty folder
+    (tmp_path / "mine" / "x").touch()
+    assert artifact.claim(tmp_path / "free", "export") == tmp_path / "free"
+    for name in ("older", "other", "file", "mine"):
+        with pytest.raises(UsageError, match=f"{name} exists already"):
+            artifact.claim(tmp_path / name, "export")
+
+    assert artifact.claim(tmp_path / "older", "export", overwrite=True) == tmp_path / "older"
+    for name in ("other", "file", "mine"):
+        with pytest.raises(UsageError, match=f"{name} is no export folder that groundup wrote"):
+            artifact.claim(tmp_path / name, "export", overwrite=True)
+    assert artifact.claim(tmp_path / "file", overwrite=True) == tmp_path / "file"
+    with pytest.raises(UsageError, match="mine is a folder, so it is not overwritten"):
+        artifact.claim(tmp_path / "mine", overwrite=True)
+
+    for source in (tmp_path / "older", tmp_path / "older" / "inside", tmp_path / "mine" / ".." / "older"):
+        with pytest.raises(UsageError, match="older is what the new one would be made of, or a folder around it"):
+            artifact.claim(tmp_path / "older", "export", overwrite=True, source=source)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])

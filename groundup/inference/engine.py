@@ -116,16 +116,17 @@ def _decode(model: Any, rows: list[_Row], settings: Settings) -> Iterator[tuple[
     ids, is_real = _pad_left([row.result.prompt_ids for row in rows], weight.device)
     n_new = min(settings.max_new_tokens, context_length - min(len(row.result.prompt_ids) for row in rows))
     cache = model.new_cache(len(rows), ids.shape[1] + n_new, weight.dtype)
-    seen = _seen(ids, is_real, model.config.vocab_size) if settings.repetition_penalty != 1 else None
+    draws_on = _draws_on(weight.device)
+    seen = _seen(ids, is_real, model.config.vocab_size, draws_on) if settings.repetition_penalty != 1 else None
 
     with _evaluating(model):
         while True:
             # The first pass takes whole prompts, each later one only the newest id: the cache has the rest.
             positions = _positions(is_real, ids.shape[1], context_length)
             hidden = model.hidden(ids, cache=cache, positions=positions, mask=_mask(is_real, ids.shape[1]))
-            logits = model.logits_of(hidden[:, -1]).float()
+            logits = model.logits_of(hidden[:, -1]).float().to(draws_on)
 
-            uniform = torch.tensor([row.noise.random() for row in rows], dtype=torch.float64, device=weight.device)
+            uniform = torch.tensor([row.noise.random() for row in rows], dtype=torch.float64, device=draws_on)
             ids = sampling.sample(logits, settings, seen, uniform)[:, None]
             logprobs = logits.log_softmax(-1).gather(-1, ids)[:, 0].tolist()
             for row, id_, logprob in zip(rows, ids[:, 0].tolist(), logprobs, strict=True):
@@ -133,16 +134,17 @@ def _decode(model: Any, rows: list[_Row], settings: Settings) -> Iterator[tuple[
                     row.add(id_, logprob, settings, context_length)
                     yield row, id_
 
-            is_real = torch.cat([is_real, torch.ones_like(ids, dtype=torch.bool)], dim=-1)
             if seen is not None:
                 seen.scatter_(-1, ids, True)
+            ids = ids.to(weight.device)
+            is_real = torch.cat([is_real, torch.ones_like(ids, dtype=torch.bool)], dim=-1)
 
             # Dropping rows copies the cache, so it waits until half of them are done.
             going = [i for i, row in enumerate(rows) if not row.is_done]
             if not going:
                 return
             if len(going) <= len(rows) / 2:
-                kept = torch.tensor(going, device=weight.device)
+                kept = torch.tensor(going)
                 cache.keep(kept)
                 rows, ids, is_real = [rows[i] for i in going], ids[kept], is_real[kept]
                 seen = seen[kept] if seen is not None else None
@@ -178,10 +180,15 @@ def _mask(is_real: Tensor, n_newest: int) -> Tensor | None:
     return ((slot <= query) & is_real[:, None, None, :]) | (slot == query)
 
 
-def _seen(ids: Tensor, is_real: Tensor, vocab_size: int) -> Tensor:
+def _draws_on(device: torch.device) -> torch.device:
+    """Where ids are drawn: where the model is, but for Apple's GPUs, which have none of the float64 that it takes."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def _seen(ids: Tensor, is_real: Tensor, vocab_size: int, device: torch.device) -> Tensor:
     """Which ids each prompt holds, (B, vocab_size) boolean. Pads are filled with the row's last id, which is real."""
-    ids = torch.where(is_real, ids, ids[:, -1:])
-    return torch.zeros(len(ids), vocab_size, dtype=torch.bool, device=ids.device).scatter_(-1, ids, True)
+    ids = torch.where(is_real, ids, ids[:, -1:]).to(device)
+    return torch.zeros(len(ids), vocab_size, dtype=torch.bool, device=device).scatter_(-1, ids, True)
 
 
 @contextmanager

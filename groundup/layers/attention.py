@@ -59,9 +59,11 @@ def attention(
         k, v, mask = within_window(q, k, v, mask, is_causal, window)
     T, S = q.shape[-2], k.shape[-2]
     n_groups = q.shape[-3] // k.shape[-3] if q.ndim > 2 else 1
-    if is_causal and mask is None and 1 < T < S:
+    if T == 1:
+        is_causal = False  # the last position sees them all
+    if is_causal and mask is None and T < S:
         mask = causal_mask(T, S, device=q.device)
-    is_square_causal = is_causal and mask is None and T == S
+    is_square_causal = is_causal and mask is None
 
     if is_fused(kernels):
         if is_best_by_products(q, k, mask, dropout):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from groundup.layers.cache import KVCache
 from groundup.layers.embedding import Embedding
+from groundup.layers.kernels import Kernels
 from groundup.layers.linear import Linear
 from groundup.layers.rope import RoPE
 
@@ -40,6 +41,10 @@ class Decoder(nn.Module):
     """Logits are bent so that none leaves [-softcap, softcap]; 0 leaves them as they are."""
     starting_std: ClassVar[Mapping[str, float]] = {}
     """Parameters that do not start as the table of initialise.py says: the end of their names, and their std."""
+
+    def __init__(self, kernels: Kernels = "fused"):
+        super().__init__()
+        self.kernels: Kernels = kernels
 
     def forward(
         self,

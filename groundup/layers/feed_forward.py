@@ -77,7 +77,7 @@ class MixtureOfExperts(nn.Module):
         self.experts = nn.ModuleList(SwiGLU(d_model, d_ff, kernels=kernels) for _ in range(n_experts))
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
-        rows = x.flatten(0, -2)
+        rows = x.reshape(-1, x.shape[-1])
         shares, chosen = self.choose(rows)
         if self.is_fused:
             return self.by_expert(rows, shares, chosen).view_as(x)

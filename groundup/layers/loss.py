@@ -42,7 +42,8 @@ def cross_entropy(
     is_target = targets != ignore
 
     if is_fused(kernels) and not z_loss:
-        total = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=ignore, reduction="sum")
+        by_row = logits.reshape(-1, logits.shape[-1])
+        total = F.cross_entropy(by_row, targets.flatten(), ignore_index=ignore, reduction="sum")
         return total, is_target.sum()
 
     target = targets.where(is_target, 0)[..., None]
@@ -88,11 +89,10 @@ def linear_cross_entropy(
     if not is_fused(kernels):
         return cross_entropy(hidden @ weight.T, targets, ignore, kernels, z_loss=z_loss, softcap=softcap)
 
-    rows = (targets.flatten() != ignore).nonzero().squeeze(-1)
+    by_row, targets = hidden.reshape(-1, hidden.shape[-1]), targets.flatten()
+    rows = (targets != ignore).nonzero().squeeze(-1)
     wants_gradient = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    total = _LinearCrossEntropy.apply(
-        hidden.flatten(0, -2), weight, targets.flatten(), rows, chunk_size, wants_gradient, z_loss, softcap
-    )
+    total = _LinearCrossEntropy.apply(by_row, weight, targets, rows, chunk_size, wants_gradient, z_loss, softcap)
     return total, torch.tensor(len(rows), device=hidden.device)
 
 
@@ -116,9 +116,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         softcap: float,
     ) -> Tensor:
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
-        d_hidden = torch.zeros_like(hidden)
-        # Summed over chunks in fp32: many small additions to a bf16 number would be rounded away.
-        d_weight = torch.zeros_like(weight, dtype=total.dtype)
+        if wants_gradient:
+            d_hidden = torch.zeros_like(hidden)
+            # Summed over chunks in fp32: many small additions to a bf16 number would be rounded away.
+            d_weight = torch.zeros_like(weight, dtype=total.dtype)
 
         for chunk in rows.split(chunk_size):
             x, target = hidden[chunk], targets[chunk, None]
@@ -141,10 +142,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if softcap:
                     d_logits *= bent.square_().neg_().add_(1)
                 d_logits = d_logits.to(x.dtype)
-                d_hidden[chunk] = d_logits @ weight
+                d_hidden[chunk] = (d_logits @ weight).to(hidden.dtype)
                 d_weight += d_logits.T @ x
 
-        ctx.save_for_backward(d_hidden, d_weight.to(weight.dtype))
+        if wants_gradient:
+            ctx.save_for_backward(d_hidden, d_weight.to(weight.dtype))
         return total
 
     @staticmethod

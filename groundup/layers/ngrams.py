@@ -25,8 +25,8 @@ def ngram_hashes(ids: Int[Tensor, "B S"], positions: Int[Tensor, "#B T"], n: int
     2^31 no step leaves 64 bits.
     """
     T = positions.shape[-1]
-    padded = F.pad(ids + 1, (n - 1, 0))
-    hashes = ids.new_zeros(len(ids), T)
+    padded = F.pad(ids.long() + 1, (n - 1, 0))
+    hashes = padded.new_zeros(len(ids), T)
     for back in reversed(range(n)):
         end = padded.shape[1] - back
         column = padded[:, end - T : end].where(positions >= back, 0)

@@ -69,7 +69,7 @@ class _RMSNorm(torch.autograd.Function):
     def backward(ctx, dy: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight, scale = ctx.saved_tensors
         normed = (x * scale).to(x.dtype)
-        d_weight = (dy * normed).flatten(0, -2).sum(0)
+        d_weight = (dy * normed).sum_to_size(weight.shape)
         # Growing x along itself changes nothing, so that part of the gradient is taken out.
         d_normed = dy * weight
         along = (d_normed * normed).mean(-1, keepdim=True)

@@ -147,13 +147,17 @@ def change(config: Any, fields: Mapping[str, Any]) -> Any:
 
     change(llama.PRESETS["mini"], {"d_model": 512}).d_ff == 1408
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
-    derived = {
-        name: 0
-        for name, default in defaults.items()
-        if type(default) is int and default == 0 and dataclasses.replace(config, **{name: 0}) == config
-    }
+    with_rule = [field.name for field in dataclasses.fields(config) if type(field.default) is int and not field.default]
+    derived = {name: 0 for name in with_rule if _is_by_rule(config, name)}
     return dataclasses.replace(config, **derived | _checked(config, fields, name_of(config)))
+
+
+def _is_by_rule(config: Any, name: str) -> bool:
+    """Does the rule for this field give what the Config has?"""
+    try:
+        return dataclasses.replace(config, **{name: 0}) == config
+    except ValueError:  # by the rule there is no such shape: whoever made this one said something else
+        return False
 
 
 def _checked(config: Any, fields: Mapping[str, Any], family_name: str, where: str = "") -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Model(Decoder):
     }  # fmt: skip
 
     def __init__(self, config: Config, kernels: Kernels = "fused"):
-        super().__init__()
+        super().__init__(kernels)
         c = self.config = config
         self.softcap = c.softcap
         self.rope = RoPE(c.head_dim, c.rope)

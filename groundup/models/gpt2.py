@@ -88,7 +88,7 @@ class Model(Decoder):
     """ids (B, T) -> logits (B, T, vocab_size). Its positions are learned, and end where `context_length` does."""
 
     def __init__(self, config: Config, kernels: Kernels = "fused"):
-        super().__init__()
+        super().__init__(kernels)
         self.config = config
         self.tok_embed = Embedding(config.vocab_size, config.d_model)
         self.pos_embed = Embedding(config.context_length, config.d_model)

@@ -104,7 +104,7 @@ class Model(Decoder):
     """ids (B, T) -> logits (B, T, vocab_size)."""
 
     def __init__(self, config: Config, kernels: Kernels = "fused"):
-        super().__init__()
+        super().__init__(kernels)
         c = self.config = config
         self.rope = RoPE(c.head_dim, c.rope) if c.position == "rope" else None
         self.tok_embed = Embedding(c.vocab_size, c.d_model)

@@ -86,7 +86,7 @@ class Model(Decoder):
     """ids (B, T) -> logits (B, T, vocab_size)."""
 
     def __init__(self, config: Config, kernels: Kernels = "fused"):
-        super().__init__()
+        super().__init__(kernels)
         self.config = config
         self.rope = RoPE(config.head_dim, config.rope)
         self.tok_embed = Embedding(config.vocab_size, config.d_model)

@@ -15,5 +15,7 @@ def next_token(model, batch: Batch) -> tuple[Tensor, int, dict[str, float]]:
     """Cross-entropy of every target: the loss of pretraining, and of tuning where the batch masks the user's words."""
     mask = None if batch.segments is None else document_mask(batch.segments)
     hidden = model.hidden(batch.ids, positions=batch.positions, mask=mask)
-    total, n_targets = linear_cross_entropy(hidden, model.lm_head_weight, batch.targets, softcap=model.softcap)
+    total, n_targets = linear_cross_entropy(
+        hidden, model.lm_head_weight, batch.targets, kernels=model.kernels, softcap=model.softcap
+    )
     return total, int(n_targets), {}

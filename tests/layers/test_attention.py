@@ -418,6 +418,20 @@ def test_dropout_acts_in_training_only_and_keeps_the_mean(kernels):
     torch.testing.assert_close(many.mean(0), quiet[0], atol=0.06, rtol=0)
 
 
+@pytest.mark.compiles
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_compiled_once_for_all_lengths_without_a_break(kernels, window):
+    torch.compiler.reset()
+    layer, graphs = Attention(8, 2, window=window, kernels=kernels), []
+    # "fullgraph" makes a break an error. The first graph is for one length, and the second for any.
+    compiled = torch.compile(layer, backend=lambda graph, _: graphs.append(graph) or graph.forward, fullgraph=True)
+    for T in (4, 5, 6, 7, 8):
+        x = torch.randn(2, T, 8)
+        torch.testing.assert_close(compiled(x), layer(x))
+    assert len(graphs) == 2
+
+
 def test_heads_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="n_kv_heads is 3; it must divide n_heads, which is 4"):
         Attention(16, 4, n_kv_heads=3)

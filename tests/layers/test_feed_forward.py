@@ -115,6 +115,13 @@ def test_an_expert_that_nobody_chose_costs_nothing_and_has_a_gradient_of_zero(ke
     assert all(parameter.grad is not None for parameter in layer.parameters())
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_experts_serve_any_number_of_positions(kernels):
+    layer, x = MixtureOfExperts(8, 12, n_experts=4, n_active=2, kernels=kernels), torch.randn(3, 8)
+    torch.testing.assert_close(torch.stack([layer(row) for row in x]), layer(x))
+    assert layer(x[:0, None]).shape == (0, 1, 8)
+
+
 def test_a_position_is_served_by_the_experts_its_router_prefers():
     """Expert 1 is the one that all positions choose; its output is then all there is."""
     layer = MixtureOfExperts(4, 6, n_experts=3, n_active=1)

@@ -169,6 +169,34 @@ def test_in_chunks_all_logits_never_are(additions):
     assert max(kept) == weight.numel()
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_one_position_alone_costs_what_it_costs_in_a_batch(kernels):
+    hidden, weight, target = torch.randn(3, requires_grad=True), torch.randn(5, 3), torch.tensor(2)
+    expected = F.cross_entropy(weight @ hidden, target)
+
+    torch.testing.assert_close(cross_entropy(weight @ hidden, target, kernels=kernels)[0], expected)
+    total, n_targets = linear_cross_entropy(hidden, weight, target, kernels=kernels)
+    torch.testing.assert_close(total, expected)
+    assert n_targets == 1
+    for one, other in zip(torch.autograd.grad(total, hidden), torch.autograd.grad(expected, hidden), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("additions", ADDITIONS)
+def test_in_chunks_under_autocast_gradients_keep_the_dtype_of_the_weights(additions):
+    hidden, weight = torch.randn(40, 8, requires_grad=True), torch.randn(11, 8, requires_grad=True)
+    targets = torch.randint(11, (40,))
+    expected = as_torch_writes_it(hidden @ weight.T, targets, **additions)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, _ = linear_cross_entropy(hidden, weight, targets, chunk_size=16, **additions)
+
+    for one, other in zip(
+        torch.autograd.grad(total, (hidden, weight)), torch.autograd.grad(expected, (hidden, weight)), strict=True
+    ):
+        assert one.dtype == torch.float32
+        assert_near(one, other, torch.bfloat16)
+
+
 def test_in_chunks_without_any_target():
     hidden, weight = torch.randn(4, 3, requires_grad=True), torch.randn(5, 3, requires_grad=True)
     total, n_targets = linear_cross_entropy(hidden, weight, torch.full((4,), IGNORE))

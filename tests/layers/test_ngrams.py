@@ -46,6 +46,11 @@ def test_large_ids_do_not_overflow():
     assert hashes[0, -1].item() == plain_hash(ids[0].tolist())
 
 
+def test_ids_in_32_bits_have_the_same_hashes():
+    ids, positions = torch.randint(4096, (2, 6)), torch.arange(6)[None]
+    assert torch.equal(ngram_hashes(ids.int(), positions, 3), ngram_hashes(ids, positions, 3))
+
+
 def test_few_triples_share_a_row():
     """Of 5000 random triples in 65536 rows, about 1 in 27 shares: as few as if rows were drawn at random."""
     ids = torch.randint(4096, (5000, 3))

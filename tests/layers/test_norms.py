@@ -49,6 +49,17 @@ def test_rms_norm_equals_transformers(kernels, dtype):
 
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("norm", [LayerNorm, RMSNorm])
+def test_one_vector_alone_is_normed_as_in_a_batch(norm, kernels):
+    norm, x = learned(norm(8, kernels=kernels)), torch.randn(8)
+    (alone,) = torch.autograd.grad(norm(x).square().sum(), norm.weight)
+    (in_batch,) = torch.autograd.grad(norm(x[None]).square().sum(), norm.weight)
+
+    torch.testing.assert_close(norm(x), norm(x[None])[0])
+    torch.testing.assert_close(alone, in_batch)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("norm", [LayerNorm, RMSNorm])
 def test_computes_in_fp32_under_bf16(norm, kernels):
     norm = learned(norm(512, kernels=kernels)).bfloat16()
     x = (20 + torch.randn(6, 512)).bfloat16()

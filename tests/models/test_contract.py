@@ -62,6 +62,7 @@ def test_kernels_agree_in_logits_and_gradients(case, ids):
     results = []
     for kernels in KERNELS:
         model = case.model(kernels=kernels)
+        assert model.kernels == kernels  # by which the loss goes, too
         logits = model(ids)
         results.append([logits, *torch.autograd.grad(logits.logsumexp(-1).sum(), list(model.parameters()))])
     for one, other in zip(*results, strict=True):

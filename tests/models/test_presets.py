@@ -1,9 +1,11 @@
 """Named sizes: as many parameters as published, and no guessing of names."""
 
+import dataclasses
+
 import pytest
 
 from groundup import models
-from groundup.models import gpt2, llama
+from groundup.models import gpt2, llama, qwen3
 
 PUBLISHED = {
     ("gpt2", "124M"): 124_439_808,
@@ -139,6 +141,12 @@ def test_changing_a_field_fills_in_again_what_a_rule_had_filled_in():
     assert models.change(gpt2.PRESETS["nano"], {"d_model": 48}).d_ff == 192
     assert models.change(llama.PRESETS["llama2-7b"], {"d_model": 2048}).d_ff == 11008  # as published, not by the rule
     assert models.change(mini, {}) == mini
+
+
+def test_what_the_rule_could_not_fill_in_is_kept():
+    """Five heads do not divide 24, so no rule gives their width."""
+    wide = qwen3.Config(d_model=24, n_heads=5, head_dim=10)
+    assert models.change(wide, {"vocab_size": 60}) == dataclasses.replace(wide, vocab_size=60)
 
 
 @pytest.mark.parametrize(
