@@ -27,7 +27,9 @@ def row(dtype: str, compiled: bool, repetitions: int) -> Row:
     name = f"training step, {dtype}, {'compiled' if compiled else 'eager'}"
     result = Row(name, "tokens/s", peer_name="transformers", least_ratio=1)
     try:
-        measured = harness.in_child("models_training:measure", dtype, compiled, repetitions)
+        measured = harness.in_child(
+            "models_training:measure", dtype, compiled, repetitions, environment={"GOMP_SPINCOUNT": "20000"}
+        )
     except RuntimeError as error:
         result.failed = str(error)
         return result

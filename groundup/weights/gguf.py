@@ -37,7 +37,7 @@ ENCODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 FILE_TYPES = {"F32": "ALL_F32", "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16", "Q8_0": "MOSTLY_Q8_0"}
 
-STRETCH = 1 << 22
+STRETCH = 1 << 20
 """Numbers that are rounded at a time."""
 
 

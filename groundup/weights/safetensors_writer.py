@@ -21,7 +21,7 @@ from groundup.weights.lazy import DTYPES, LazyTensor
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-CHUNK = 1 << 22
+CHUNK = 1 << 20
 """Numbers that are rounded to another dtype at a time."""
 
 
