@@ -48,6 +48,7 @@ bench: $(VENV)/.ready-for-benchmarks ## time the tokenizer beside its peers into
 
 bench-models: $(VENV)/.ready-for-tests ## time the models beside transformers into BENCHMARK.md (BENCH="--only training" passes options)
 	$(BIN)/python benchmarks/models.py --write $(BENCH)
+	$(BIN)/python benchmarks/layers.py --write
 
 $(VENV)/.torch: constraints.txt
 	@[ -n "$(PYTHON)" ] || { echo "error: no Python 3.11 or newer found" >&2; \

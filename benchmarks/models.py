@@ -1,27 +1,25 @@
-"""How right and how fast the models are: beside transformers, and textbook beside fused.
+"""How right and how fast the models are, beside transformers. Single layers are timed by layers.py.
 
-    python benchmarks/models.py                        every part, about ten minutes on two cores
+    python benchmarks/models.py                        every part, about six minutes on two cores
     python benchmarks/models.py --only training --write
 
 The peer comes with `pip install -e '.[test]'`. What is measured is in models_parity.py, models_training.py,
-models_files.py and layers.py.
+models_files.py.
 """
 
 import argparse
 import sys
 
 import harness
-import layers
 import models_files
 import models_parity
 import models_training
 
-PARTS = ("parity", "training", "files", "layers")
+PARTS = ("parity", "training", "files")
 TITLES = {
     "parity": "Models: distance from transformers",
     "training": "Models: training step",
     "files": "Models: opening and converting folders",
-    "layers": "Layers: textbook beside fused",
 }
 PEERS = ("torch", "transformers", "gguf")
 
@@ -37,7 +35,6 @@ def main(arguments: list[str] | None = None) -> int:
         "parity": models_parity.rows,
         "training": lambda: models_training.rows(options.repetitions),
         "files": lambda: models_files.rows(options.repetitions),
-        "layers": lambda: layers.rows(options.repetitions),
     }
     code = 0
     for part in options.only:
