@@ -17,6 +17,9 @@ TORCH ?= $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX ?= $(shell [ "$$(uname -s)" != Linux ] || command -v nvidia-smi >/dev/null || echo https://download.pytorch.org/whl/cpu)
 TORCH_SIZE := $(if $(TORCH_INDEX),200 MB (CPU build),2.5 GB with CUDA; 100 MB on a Mac)
 
+# Processes that share the tests.
+WORKERS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check soak fix bench bench-models
 
@@ -27,7 +30,7 @@ demo: $(VENV)/.ready ## build a tokenizer, a language model and a chat model her
 	@$(BIN)/groundup demo $(DEMO)
 
 test: $(VENV)/.ready-for-tests ## every test, with coverage
-	$(BIN)/python -m pytest --quiet --cov --cov-report=term
+	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist worksteal --cov --cov-report=term
 	GROUNDUP_TEST_WITHOUT_SHAPES=1 $(BIN)/python -m pytest --quiet -m compiles
 
 check: $(VENV)/.ready-for-tests ## ruff, pyright and every test

@@ -68,17 +68,21 @@ class BPE(Tokenizer):
 
     def __reduce__(self):
         # The tables and the cache are left behind: a child process builds its own.
-        return _rebuild, (
-            (self.token_bytes, None if self.by_result else self.merges, self.special_ids),
-            {
-                "pattern": self.pattern,
-                "chat_template": self.chat_template,
-                "whole_first": self.whole_first,
-                "normalizer": self.normalizer,
-                "roles": self.roles,
-                "shown": self.shown,
-            },
-        ), {"adds_bos": self.adds_bos}
+        return (
+            _rebuild,
+            (
+                (self.token_bytes, None if self.by_result else self.merges, self.special_ids),
+                {
+                    "pattern": self.pattern,
+                    "chat_template": self.chat_template,
+                    "whole_first": self.whole_first,
+                    "normalizer": self.normalizer,
+                    "roles": self.roles,
+                    "shown": self.shown,
+                },
+            ),
+            {"adds_bos": self.adds_bos},
+        )
 
     def with_tokens(self, tokens: Sequence[bytes], merges: np.ndarray | Sequence[tuple[int, int]] | None) -> "BPE":
         """This tokenizer with other tokens and merges, all else as it is."""
