@@ -124,14 +124,14 @@ def safe_name(name: str) -> str:
     return name
 
 
-def claim(path: Path | str, kind: str = "", *, overwrite: bool = False, source: Path | str | None = None) -> Path:
+def claim(path: Path | str, kind: str = "", *, replace: bool = False, source: Path | str | None = None) -> Path:
     """The place of a new folder of that kind, or of a new file if it has none; asked for before the work is done.
 
-    UsageError if it is taken. With `overwrite` it may be by an older one of the kind, and by nothing else, least of all
+    UsageError if it is taken. With `replace` it may be by an older one of the kind, and by nothing else, least of all
     by the `source` that the new one is made of or by a folder around that.
     """
     path = Path(path)
-    _refuse_existing(path, overwrite, "choose another name, or --overwrite what is there")
+    _refuse_existing(path, replace, "choose another name, or --replace what is there")
     if source is not None and Path(source).resolve().is_relative_to(path.resolve()):
         what = f"{path.name or path} is what the new one would be made of, or a folder around it"
         raise UsageError(what, where=str(path), hint="choose another name")

@@ -84,17 +84,17 @@ def test_a_place_is_claimed_over_an_older_one_of_its_kind_and_nothing_else(tmp_p
         with pytest.raises(UsageError, match=f"{name} exists already"):
             artifact.claim(tmp_path / name, "export")
 
-    assert artifact.claim(tmp_path / "older", "export", overwrite=True) == tmp_path / "older"
+    assert artifact.claim(tmp_path / "older", "export", replace=True) == tmp_path / "older"
     for name in ("other", "file", "mine"):
         with pytest.raises(UsageError, match=f"{name} is no export folder that groundup wrote"):
-            artifact.claim(tmp_path / name, "export", overwrite=True)
-    assert artifact.claim(tmp_path / "file", overwrite=True) == tmp_path / "file"
+            artifact.claim(tmp_path / name, "export", replace=True)
+    assert artifact.claim(tmp_path / "file", replace=True) == tmp_path / "file"
     with pytest.raises(UsageError, match="mine is a folder, so it is not overwritten"):
-        artifact.claim(tmp_path / "mine", overwrite=True)
+        artifact.claim(tmp_path / "mine", replace=True)
 
     for source in (tmp_path / "older", tmp_path / "older" / "inside", tmp_path / "mine" / ".." / "older"):
         with pytest.raises(UsageError, match="older is what the new one would be made of, or a folder around it"):
-            artifact.claim(tmp_path / "older", "export", overwrite=True, source=source)
+            artifact.claim(tmp_path / "older", "export", replace=True, source=source)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])

@@ -32,8 +32,8 @@ class Config:
     """what the file does not say, as n_heads=16"""
     force: bool = False
     """skip what does not fit, and say what"""
-    overwrite: bool = False
-    """replace what is there"""
+    replace: bool = False
+    """replace an older one that is there"""
     dry_run: bool = False
     json: bool = False
     quiet: bool = False
@@ -49,7 +49,7 @@ def run(config: Config) -> dict[str, Any]:
 
     if not config.path or not config.out:
         raise UsageError("a file or folder and --out must be named", hint="groundup import ckpt.pt --out runs/mine")
-    out = artifact.claim(config.out, checkpoint.KIND, overwrite=config.overwrite, source=config.path)
+    out = artifact.claim(config.out, checkpoint.KIND, replace=config.replace, source=config.path)
     skipped: list[str] = []
     source = _open(config, skipped if config.force else None)
     for line in skipped:
@@ -59,7 +59,7 @@ def run(config: Config) -> dict[str, Any]:
     contract.check_vocabulary(source.config.vocab_size, source.tokenizer, Path(config.tokenizer or config.path))
     if not config.dry_run:
         facts = {"imported_from": Path(config.path).name, **source.facts}
-        checkpoint.convert(out, source, facts, replace=config.overwrite)
+        checkpoint.convert(out, source, facts, replace=config.replace)
     result = {"out": config.out, "family": source.family, "parameters": source.n_parameters, "facts": source.facts}
     if config.json:
         print(orjson.dumps(result | {"skipped": skipped}).decode())

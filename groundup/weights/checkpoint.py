@@ -23,7 +23,7 @@ from groundup import artifact, config, models
 from groundup.errors import ArtefactError, GroundupError, UsageError
 from groundup.layers.kernels import Kernels
 from groundup.tokenizer.protocol import Tokenizer
-from groundup.weights import contract, huggingface, lazy, portable, safetensors_file, safetensors_writer, tensors
+from groundup.weights import contract, gguf, huggingface, lazy, portable, safetensors_file, safetensors_writer, tensors
 from groundup.weights.contract import Contract
 from groundup.weights.portable import Portable
 
@@ -139,8 +139,8 @@ def load(
     """Open the model of a run folder, a checkpoint, a Hugging Face folder or a GGUF file, and hold it to its contract.
 
     The weights are fp32, whatever they were. ArtefactError says what is damaged, unknown or does not fit; with `force`,
-    what can be passed over is listed in `skipped` instead. `share` leaves fp32 weights in their file: a model of any
-    size is open at once, but must not be trained.
+    what can be passed over is listed in `skipped` instead. `share` leaves fp32 weights in their file, so that a model
+    of any size is open at once.
     """
     skipped: list[str] | None = [] if force else None
     source = open_portable(path, skipped)
@@ -157,8 +157,6 @@ def open_portable(path: Path | str, skipped: list[str] | None = None) -> Portabl
     """The model that a path means, with nothing read but headers; `where` names its folder or file."""
     where = resolve(path)
     if where.is_file():
-        from groundup.weights import gguf
-
         return gguf.read(where)
     if contract.read(where) is not None or _was_checkpoint(where):
         artifact.verify(where)

@@ -138,14 +138,14 @@ def test_what_is_there_is_kept_unless_asked(run, tmp_path, capsys):
     (tmp_path / "out" / "mine").write_text("precious")
     assert exported(run, tmp_path / "out", "hf") == 2
     assert "out exists already" in capsys.readouterr().err
-    assert exported(run, tmp_path / "out", "hf", "--overwrite") == 2
+    assert exported(run, tmp_path / "out", "hf", "--replace") == 2
     assert "out is no huggingface folder that groundup wrote, so it is not overwritten" in capsys.readouterr().err
     assert (tmp_path / "out" / "mine").read_text() == "precious"
 
     (tmp_path / "out" / "mine").unlink()
     assert exported(run, tmp_path / "out", "hf") == 0
     (tmp_path / "out" / "more").touch()
-    assert exported(run, tmp_path / "out", "hf", "--overwrite") == 0
+    assert exported(run, tmp_path / "out", "hf", "--replace") == 0
     assert not (tmp_path / "out" / "more").exists()
 
 
@@ -154,7 +154,7 @@ def test_the_model_itself_is_never_overwritten(run, tmp_path, capsys, kind):
     mine = shutil.copytree(run, tmp_path / "runs" / "mine")
     before = {file: file.read_bytes() for file in mine.iterdir()}
     for out in (mine, mine.parent, mine / "config.json"):
-        assert exported(mine, out, kind, "--overwrite") == 2
+        assert exported(mine, out, kind, "--replace") == 2
         assert "of, or a folder around it" in (said := capsys.readouterr().err) or "not overwritten" in said
     assert {file: file.read_bytes() for file in mine.iterdir()} == before
 
@@ -166,10 +166,10 @@ def test_a_gguf_file_and_its_modelfile_take_nothing_away(run, tmp_path, capsys):
     assert "tiny.Modelfile exists already" in capsys.readouterr().err
     assert exported(run, tmp_path / "tiny.gguf", "gguf", "--no-modelfile") == 0
     before = (tmp_path / "tiny.gguf").read_bytes()
-    assert exported(tmp_path / "tiny.gguf", tmp_path / "tiny.gguf", "gguf", "--overwrite", "--no-modelfile") == 2
+    assert exported(tmp_path / "tiny.gguf", tmp_path / "tiny.gguf", "gguf", "--replace", "--no-modelfile") == 2
 
     (tmp_path / "folder.gguf").mkdir()
-    assert exported(run, tmp_path / "folder.gguf", "gguf", "--overwrite") == 2
+    assert exported(run, tmp_path / "folder.gguf", "gguf", "--replace") == 2
     assert "folder.gguf is a folder" in capsys.readouterr().err
     assert (tmp_path / "tiny.gguf").read_bytes() == before
     assert (tmp_path / "tiny.Modelfile").read_text() == "mine"

@@ -123,10 +123,10 @@ def test_pickled_weights_of_transformers_are_read_here_alone(tmp_path, capsys):
         torch.save({name: tensors[name].clone() for name in held}, theirs / file)
     index = {"weight_map": {name: file for file, held in files.items() for name in held}}
     (theirs / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    assert cli.main(["import", str(theirs), "--out", str(tmp_path / "mine"), "--overwrite"]) == 0
+    assert cli.main(["import", str(theirs), "--out", str(tmp_path / "mine"), "--replace"]) == 0
     index["weight_map"][names[0]] = "pytorch_model-2-of-2.bin"
     (theirs / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    assert cli.main(["import", str(theirs), "--out", str(tmp_path / "mine"), "--overwrite"]) == 5
+    assert cli.main(["import", str(theirs), "--out", str(tmp_path / "mine"), "--replace"]) == 5
     assert "the index says it is in pytorch_model-2-of-2.bin" in capsys.readouterr().err
 
 

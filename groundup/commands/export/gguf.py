@@ -18,8 +18,8 @@ class GgufConfig:
     """also write Ollama's Modelfile beside it"""
     force: bool = False
     """skip what does not fit, and say what"""
-    overwrite: bool = False
-    """replace what is there"""
+    replace: bool = False
+    """replace an older one that is there"""
     dry_run: bool = False
     json: bool = False
     quiet: bool = False
@@ -34,14 +34,14 @@ def gguf(config: GgufConfig) -> None:
     dtype, dtypes = config.dtype.upper(), gguf_format.ENCODERS
     if dtype not in dtypes:
         raise UsageError(f"dtype is {config.dtype!r}; valid values are {', '.join(dtypes)}", where="--dtype")
-    source, path, skipped = opening.open_model(config.model, config.out, force=config.force, overwrite=config.overwrite)
+    source, path, skipped = opening.open_model(config.model, config.out, force=config.force, replace=config.replace)
     gguf_format.refuse_elsewhere(source)
     if path.suffix != ".gguf":
         raise UsageError("--out must end in .gguf", where=config.out, hint=f"--out {path.with_suffix('.gguf')}")
     facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "dtype": dtype}
     facts["skipped"] = skipped
     if config.modelfile:
-        beside = artifact.claim(path.with_name(f"{path.stem}.Modelfile"), overwrite=config.overwrite)
+        beside = artifact.claim(path.with_name(f"{path.stem}.Modelfile"), replace=config.replace)
         facts["modelfile"] = str(beside)
     if config.dry_run:
         opening.tell(facts, config.json, config.quiet, dry_run=True)

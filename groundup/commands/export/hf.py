@@ -21,8 +21,8 @@ class HfConfig:
     """size of one file of weights, as 500MB or 5GB"""
     force: bool = False
     """skip what does not fit, and say what"""
-    overwrite: bool = False
-    """replace what is there"""
+    replace: bool = False
+    """replace an older one that is there"""
     dry_run: bool = False
     json: bool = False
     quiet: bool = False
@@ -40,7 +40,7 @@ def hf(config: HfConfig) -> None:
         raise UsageError(f"dtype is {config.dtype!r}; valid values are {', '.join(dtypes)}", where="--dtype")
     max_shard_bytes = _bytes(config.max_shard_size)
     source, path, skipped = opening.open_model(
-        config.model, config.out, KIND, force=config.force, overwrite=config.overwrite
+        config.model, config.out, KIND, force=config.force, replace=config.replace
     )
     huggingface.refuse_elsewhere(source)
     facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "dtype": config.dtype}
@@ -50,7 +50,7 @@ def hf(config: HfConfig) -> None:
         return
     dtype = dtypes[config.dtype]
     rounding = read_back.ROUNDINGS[safetensors_writer.NAMES[dtype]] if dtype else read_back.EXACT
-    with artifact.writing(path, {"kind": KIND}, replace=config.overwrite) as folder:
+    with artifact.writing(path, {"kind": KIND}, replace=config.replace) as folder:
         huggingface.write(folder, source, dtype, max_shard_bytes)
         facts |= opening.proven(source, huggingface.read(folder), rounding)
     opening.tell(facts, config.json, config.quiet)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def open_model(
-    model: str, out: str, kind: str = "", *, force: bool, overwrite: bool
+    model: str, out: str, kind: str = "", *, force: bool, replace: bool
 ) -> "tuple[Portable, Path, list[str]]":
     """The model to export, with every byte of a checkpoint checked; the place of a new folder of that kind, or a file;
     and what is skipped by force, which is said too."""
@@ -25,7 +25,7 @@ def open_model(
     skipped: list[str] = []
     source = checkpoint.open_portable(model, skipped if force else None)
     folder = Path(source.where or model)
-    path = artifact.claim(out, kind, overwrite=overwrite, source=folder)
+    path = artifact.claim(out, kind, replace=replace, source=folder)
     if contract.read(folder):
         artifact.verify(folder, checksums=True)
         # The probe too, where the model fits: a checkpoint that was edited must not travel on.

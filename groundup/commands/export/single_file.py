@@ -15,8 +15,8 @@ class SingleFileConfig:
     """folder to write"""
     force: bool = False
     """skip what does not fit, and say what"""
-    overwrite: bool = False
-    """replace what is there"""
+    replace: bool = False
+    """replace an older one that is there"""
     dry_run: bool = False
     json: bool = False
     quiet: bool = False
@@ -28,10 +28,10 @@ def single_file(config: SingleFileConfig) -> None:
     from groundup.weights import standalone
 
     source, path, skipped = opening.open_model(
-        config.model, config.out, KIND, force=config.force, overwrite=config.overwrite
+        config.model, config.out, KIND, force=config.force, replace=config.replace
     )
     facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "skipped": skipped}
     if not config.dry_run:
-        with artifact.writing(path, {"kind": KIND}, replace=config.overwrite) as folder:
+        with artifact.writing(path, {"kind": KIND}, replace=config.replace) as folder:
             standalone.write(folder, source)
     opening.tell(facts, config.json, config.quiet, config.dry_run)

@@ -51,7 +51,7 @@ def test_without_a_tokenizer_or_by_the_name_of_the_index(folder, assert_same_log
 
 
 @pytest.mark.parametrize(
-    "path", ["model.ckpt", "/root/models/124M/model.ckpt", r"C:\\models\\model.ckpt", "../x/model.ckpt"]
+    "path", ["model.ckpt", "/models/124M/model.ckpt", r"C:\\models\\model.ckpt", "../x/model.ckpt"]
 )
 def test_the_checkpoint_is_looked_for_in_this_folder_only(path, folder, tmp_path):
     (folder / "checkpoint").write_text(f'model_checkpoint_path: "{path}"\n')
