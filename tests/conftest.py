@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-snapshots", action="store_true", help="store what layers and models compute today as .npz snapshots"
     )
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """In every run and in any order. A test that needs no torch must not wait for it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture
