@@ -12,15 +12,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from groundup.layers.attention import Attention
 from groundup.layers.cache import KVCache
+from groundup.layers.dropout import dropout
 from groundup.layers.embedding import Embedding
 from groundup.layers.kernels import Kernels
 from groundup.layers.linear import Linear
-from groundup.layers.rope import RoPE
+from groundup.layers.rope import RoPE, Rotation
 
 
 class Decoder(nn.Module):
@@ -77,7 +78,7 @@ class Decoder(nn.Module):
                 self.past_the_end(end)
             positions = torch.arange(start, end, device=ids.device)[None]
 
-        x = F.dropout(self.embed(ids, positions, cache), self.config.dropout, self.training)
+        x = dropout(self.embed(ids, positions, cache), self.config.dropout if self.training else 0.0, self.kernels)
         # The same for every block, so computed once; [:, None] makes room for the heads.
         rotation = None if self.rope is None else self.rope.rotation(positions[:, None], x.dtype)
         for block in self.blocks:
@@ -109,6 +110,37 @@ class Decoder(nn.Module):
         c, weight = self.config, self.tok_embed.weight
         shape = (c.n_layers, batch_size, c.n_kv_heads, c.head_dim, max_length)
         return KVCache(*shape, dtype=dtype or weight.dtype, device=weight.device)
+
+
+class PreNormBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): both halves read the residual stream and add to it.
+
+    A subclass sets the four parts named here. Xiong et al. 2020, arXiv 2002.04745.
+    """
+
+    attn_norm: nn.Module
+    attn: Attention
+    mlp_norm: nn.Module
+    mlp: nn.Module
+
+    def __init__(self, dropout: float, kernels: Kernels = "fused"):
+        super().__init__()
+        self.dropout = dropout
+        self.kernels: Kernels = kernels
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T d_model"],
+        rotation: Rotation | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "B T d_model"]:
+        x = x + self.drop(self.attn(self.attn_norm(x), mask, rotation, cache))
+        return x + self.drop(self.mlp(self.mlp_norm(x)))
+
+    def drop(self, x: Float[Tensor, "B T d_model"]) -> Float[Tensor, "B T d_model"]:
+        """Dropout of what a half adds to the stream, in training."""
+        return dropout(x, self.dropout if self.training else 0.0, self.kernels)
 
 
 def fill_in(config: Any, **by_rule: int) -> None:

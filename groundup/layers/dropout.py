@@ -15,7 +15,7 @@ def dropout(x: Float[Tensor, "..."], share: float, kernels: Kernels = "fused") -
     """Each number becomes 0 with probability `share`, else x / (1 - share): the mean stays what it was.
 
     Nothing needs to be scaled outside training, where `share` is 0 and x comes back as it is.
-    The kernels draw different random numbers.
+    Its two forms draw different random numbers.
     """
     if not share:
         return x

@@ -22,13 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from groundup.layers.attention import Attention
 from groundup.layers.cache import KVCache
-from groundup.layers.decoder import Decoder, check_shape, fill_in
+from groundup.layers.decoder import Decoder, PreNormBlock, check_shape, fill_in
 from groundup.layers.embedding import Embedding
 from groundup.layers.feed_forward import MLP
 from groundup.layers.initialise import initialise
@@ -36,7 +35,7 @@ from groundup.layers.kernels import Kernels
 from groundup.layers.linear import Linear
 from groundup.layers.ngrams import NgramEmbedding
 from groundup.layers.norms import RMSNorm
-from groundup.layers.rope import RoPE, RopeConfig, Rotation
+from groundup.layers.rope import RoPE, RopeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +77,11 @@ class Config:
             raise ValueError(f"ngram_rows is {self.ngram_rows}; valid values are whole numbers from 1, and 0 for none")
 
 
-class Block(nn.Module):
+class Block(PreNormBlock):
     """x + attention(norm(x)), then x + mlp(norm(x)): both halves read the residual stream and add to it."""
 
     def __init__(self, config: Config, layer: int, kernels: Kernels):
-        super().__init__()
+        super().__init__(config.dropout, kernels)
         c = config
         self.attn_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
         self.attn = Attention(
@@ -91,17 +90,6 @@ class Block(nn.Module):
         )  # fmt: skip
         self.mlp_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
         self.mlp = MLP(c.d_model, c.d_ff, bias=False, kernels=kernels, activation="relu_squared")
-        self.dropout = c.dropout
-
-    def forward(
-        self,
-        x: Float[Tensor, "B T d_model"],
-        rotation: Rotation | None = None,
-        mask: Tensor | None = None,
-        cache: KVCache | None = None,
-    ) -> Float[Tensor, "B T d_model"]:
-        x = x + F.dropout(self.attn(self.attn_norm(x), mask, rotation, cache), self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
 
 
 class Model(Decoder):

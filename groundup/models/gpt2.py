@@ -10,20 +10,18 @@ Read it from the leaf to the whole: Block, Model, PRESETS.
 from dataclasses import dataclass
 from typing import Any
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from groundup.layers.attention import Attention
 from groundup.layers.cache import KVCache
-from groundup.layers.decoder import Decoder, check_shape, fill_in
+from groundup.layers.decoder import Decoder, PreNormBlock, check_shape, fill_in
 from groundup.layers.embedding import Embedding
 from groundup.layers.feed_forward import MLP
 from groundup.layers.initialise import initialise
 from groundup.layers.kernels import Kernels
 from groundup.layers.linear import Linear
 from groundup.layers.norms import LayerNorm
-from groundup.layers.rope import Rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,27 +59,16 @@ class Config:
         return self.d_model // self.n_heads
 
 
-class Block(nn.Module):
+class Block(PreNormBlock):
     """x + attention(norm(x)), then x + mlp(norm(x)): both halves read the residual stream and add to it."""
 
     def __init__(self, config: Config, layer: int, kernels: Kernels):
-        super().__init__()
+        super().__init__(config.dropout, kernels)
         c = config
         self.attn_norm = LayerNorm(c.d_model, c.norm_eps, kernels=kernels)
         self.attn = Attention(c.d_model, c.n_heads, bias=True, dropout=c.dropout, kernels=kernels, layer=layer)
         self.mlp_norm = LayerNorm(c.d_model, c.norm_eps, kernels=kernels)
         self.mlp = MLP(c.d_model, c.d_ff, kernels=kernels, activation=c.activation)
-        self.dropout = c.dropout
-
-    def forward(
-        self,
-        x: Float[Tensor, "B T d_model"],
-        rotation: Rotation | None = None,
-        mask: Tensor | None = None,
-        cache: KVCache | None = None,
-    ) -> Float[Tensor, "B T d_model"]:
-        x = x + F.dropout(self.attn(self.attn_norm(x), mask, rotation, cache), self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
 
 
 class Model(Decoder):

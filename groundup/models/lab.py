@@ -16,14 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from groundup.layers.activations import ACTIVATIONS
 from groundup.layers.attention import Attention
 from groundup.layers.cache import KVCache
-from groundup.layers.decoder import Decoder, check_shape, fill_in
+from groundup.layers.decoder import Decoder, PreNormBlock, check_shape, fill_in
 from groundup.layers.embedding import Embedding
 from groundup.layers.feed_forward import MLP, SwiGLU, hidden_size
 from groundup.layers.initialise import initialise
@@ -73,17 +72,16 @@ class Config:
         return self.d_model // max(1, self.n_heads)
 
 
-class Block(nn.Module):
+class Block(PreNormBlock):
     """Attention and the feed-forward, each with its norm before it or after it."""
 
     def __init__(self, config: Config, layer: int, kernels: Kernels):
-        super().__init__()
+        super().__init__(config.dropout, kernels)
         c = config
         self.attn_norm = NORMS[c.norm](c.d_model, c.norm_eps, kernels=kernels)
         self.attn = Attention(c.d_model, c.n_heads, c.n_kv_heads, dropout=c.dropout, kernels=kernels, layer=layer)
         self.mlp_norm = NORMS[c.norm](c.d_model, c.norm_eps, kernels=kernels)
         self.mlp = FEED_FORWARDS[c.activation](c.d_model, c.d_ff, kernels)
-        self.dropout = c.dropout
         self.norms_first = c.norm_place == "pre"
 
     def forward(
@@ -94,10 +92,9 @@ class Block(nn.Module):
         cache: KVCache | None = None,
     ) -> Float[Tensor, "B T d_model"]:
         if self.norms_first:
-            x = x + F.dropout(self.attn(self.attn_norm(x), mask, rotation, cache), self.dropout, self.training)
-            return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
-        x = self.attn_norm(x + F.dropout(self.attn(x, mask, rotation, cache), self.dropout, self.training))
-        return self.mlp_norm(x + F.dropout(self.mlp(x), self.dropout, self.training))
+            return super().forward(x, rotation, mask, cache)
+        x = self.attn_norm(x + self.drop(self.attn(x, mask, rotation, cache)))
+        return self.mlp_norm(x + self.drop(self.mlp(x)))
 
 
 class Model(Decoder):

@@ -10,20 +10,17 @@ Read it from the leaf to the whole: Block, Model, PRESETS.
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from groundup.layers.attention import Attention
-from groundup.layers.cache import KVCache
-from groundup.layers.decoder import Decoder, check_shape, fill_in
+from groundup.layers.decoder import Decoder, PreNormBlock, check_shape, fill_in
 from groundup.layers.embedding import Embedding
 from groundup.layers.feed_forward import SwiGLU, hidden_size
 from groundup.layers.initialise import initialise
 from groundup.layers.kernels import Kernels
 from groundup.layers.linear import Linear
 from groundup.layers.norms import RMSNorm
-from groundup.layers.rope import RoPE, RopeConfig, Rotation
+from groundup.layers.rope import RoPE, RopeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +52,11 @@ class Config:
         check_shape(self)
 
 
-class Block(nn.Module):
+class Block(PreNormBlock):
     """x + attention(norm(x)), then x + mlp(norm(x)): both halves read the residual stream and add to it."""
 
     def __init__(self, config: Config, layer: int, kernels: Kernels):
-        super().__init__()
+        super().__init__(config.dropout, kernels)
         c = config
         self.attn_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
         self.attn = Attention(
@@ -68,17 +65,6 @@ class Block(nn.Module):
         )  # fmt: skip
         self.mlp_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
         self.mlp = SwiGLU(c.d_model, c.d_ff, kernels=kernels)
-        self.dropout = c.dropout
-
-    def forward(
-        self,
-        x: Float[Tensor, "B T d_model"],
-        rotation: Rotation | None = None,
-        mask: Tensor | None = None,
-        cache: KVCache | None = None,
-    ) -> Float[Tensor, "B T d_model"]:
-        x = x + F.dropout(self.attn(self.attn_norm(x), mask, rotation, cache), self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
 
 
 class Model(Decoder):
