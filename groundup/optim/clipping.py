@@ -5,13 +5,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from groundup.optim.shards import local, whole
+
 
 def norm(gradients: list[Tensor]) -> Tensor:
-    """The Euclidean norm of all gradients as one long vector, a scalar."""
+    """The Euclidean norm of all gradients as one long vector, a scalar; the same on every rank if they are spread."""
     if not gradients:
         return torch.tensor(0.0)
     norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
-    return torch.linalg.vector_norm(torch.stack(norms))
+    return whole(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 @torch.no_grad()
@@ -22,6 +24,8 @@ def gradient_clip(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     total = norm(gradients)
+    if not gradients:
+        return total
     scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
+    torch._foreach_mul_([local(gradient) for gradient in gradients], scale)  # pyright: ignore[reportPrivateImportUsage]
     return total

@@ -1,7 +1,8 @@
 """An optimizer's memory as named tensors, to be written with a checkpoint and read back on resuming.
 
 Names are `<optimizer>.<parameter>.<entry>`, for example `0.blocks.3.attn.q_proj.weight.momentum`; counters become
-tensors of one integer. Nothing but tensors leaves this file, so that no pickle is needed.
+tensors of one integer, and Python numbers again, so that what is saved, loaded and saved is the same bytes. Nothing but
+tensors leaves this file, so that no pickle is needed.
 """
 
 from collections.abc import Mapping, Sequence
