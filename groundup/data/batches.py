@@ -6,7 +6,8 @@ the rows. Two ways to fill a row of `context_length` positions:
     Windows  running text:   each row is a stretch of the corpus, whatever documents it crosses
     Packed   conversations:  each row holds whole conversations, numbered in `segments` so that none sees another
 
-A row's targets are the ids that follow its ids; `IGNORE` stands where nothing is to be learned.
+A row's targets are the ids that follow its ids; `IGNORE` stands where nothing is to be learned. A banned document is
+neither read nor learned, and every other one stays in the step and row where it was; `ledger` tells which those are.
 """
 
 from dataclasses import dataclass
@@ -88,19 +89,43 @@ def _too_short(what: str, n_ids: int, context_length: int) -> DataError:
     )
 
 
+def _known(banned: frozenset[int], split: Split) -> frozenset[int]:
+    wrong = sorted(document for document in banned if not 0 <= document < split.n_documents)
+    if wrong:
+        raise UsageError(
+            f"document {wrong[0]} cannot be banned: the {split.name} split has the documents 0 to "
+            f"{split.n_documents - 1:,}",
+            hint="groundup data batch RUN --step N tells which documents a step has seen",
+        )
+    return banned
+
+
 class Windows:
     """Rows of running text.
 
     sampler="epoch": the corpus is divided into windows of `context_length` targets, and each epoch visits every window
     once in an order of its own; the division starts at another place in each epoch, so that no border is always a
-    border. sampler="random": every row starts anywhere.
+    border. sampler="random": every row starts anywhere. In place of a banned document stands its end id, as often as
+    it has ids.
     """
 
-    def __init__(self, split: Split, context_length: int, batch_size: int, seed: int = 0, sampler: str = "epoch"):
+    def __init__(
+        self,
+        split: Split,
+        context_length: int,
+        batch_size: int,
+        seed: int = 0,
+        sampler: str = "epoch",
+        banned: frozenset[int] = frozenset(),
+    ):
         if sampler not in ("epoch", "random"):
             raise UsageError(f"sampler {sampler!r} is not known", hint="epoch or random")
         self.split, self.context_length, self.batch_size = split, context_length, batch_size
         self.seed, self.sampler = seed, sampler
+        self.banned = _known(banned, split)
+        numbers = np.array(sorted(banned), dtype=np.int64)
+        self._banned_starts = np.asarray(split.offsets[numbers]).astype(np.int64)
+        self._banned_stops = np.asarray(split.offsets[numbers + 1]).astype(np.int64)
         # One window fewer than would fit leaves room to move the start by up to a whole window.
         self._n_windows = max(1, (len(split.ids) - 1) // context_length - 1)
 
@@ -117,8 +142,7 @@ class Windows:
 
     def batch(self, step: int, rows: slice = EVERY_ROW) -> Batch:
         """The rows of step `step`, or the slice of them that belongs to one rank or micro-batch."""
-        starts = self._starts(step * self.batch_size + np.arange(self.batch_size)[rows])
-        return self._read(starts)
+        return self._read(self.starts(step * self.batch_size + np.arange(self.batch_size)[rows]))
 
     def fixed(self, n_rows: int = 0) -> list[Batch]:
         """The first `n_rows` windows in file order, all of them if 0, in batches: a yardstick for validation.
@@ -132,7 +156,7 @@ class Windows:
         starts = np.arange(count) * self.context_length
         return [self._read(starts[i : i + self.batch_size]) for i in range(0, count, self.batch_size)]
 
-    def _starts(self, numbers: np.ndarray) -> np.ndarray:
+    def starts(self, numbers: np.ndarray) -> np.ndarray:
         """Where in the corpus the rows with these numbers, counted from the first of step 0, begin."""
         n_windows, spare = self.n_rows_per_epoch, len(self.split.ids) - 1 - self.context_length
         if self.sampler == "random":
@@ -152,6 +176,8 @@ class Windows:
         for i, start in enumerate(starts.tolist()):
             ids = self.split.ids[start : start + self.context_length + 1]
             rows[i, : len(ids)], is_text[i, : len(ids)] = ids, True
+            if self.banned:
+                self._blank(start, rows[i], is_text[i])
         targets = np.where(is_text, rows, IGNORE)[:, 1:]
         return Batch(
             torch.from_numpy(rows[:, :-1].copy()),
@@ -160,6 +186,14 @@ class Windows:
             int(is_text[:, 1:].sum()),
         )
 
+    def _blank(self, start: int, row: np.ndarray, is_text: np.ndarray) -> None:
+        """Take banned documents out of the row (T + 1,) that begins at `start` in the corpus."""
+        first = np.searchsorted(self._banned_stops, start, side="right")
+        last = np.searchsorted(self._banned_starts, start + len(row), side="left")
+        for begin, stop in zip(self._banned_starts[first:last], self._banned_stops[first:last], strict=True):
+            here = slice(max(0, int(begin) - start), int(stop) - start)
+            row[here], is_text[here] = self.split.ids[int(stop) - 1], False
+
 
 class Packed:
     """Rows of whole conversations, as many in a row as fit, taken first fit in order.
@@ -167,10 +201,18 @@ class Packed:
     A conversation of n ids fills n - 1 positions, for its last id predicts nothing: targets never cross a border.
     With shuffle the order is drawn from the seed and each epoch visits the rows in an order of its own; without, rows
     follow the file. A conversation longer than a row is left out and counted in `n_too_long`: preparing the data with
-    the same context length shortens such conversations where it can.
+    the same context length shortens such conversations where it can. In place of a banned one stands padding.
     """
 
-    def __init__(self, split: Split, context_length: int, batch_size: int, seed: int = 0, shuffle: bool = True):
+    def __init__(
+        self,
+        split: Split,
+        context_length: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        banned: frozenset[int] = frozenset(),
+    ):
         if split.is_target is None:
             raise DataError(
                 f"the {split.name} split has no marks of what to learn",
@@ -178,6 +220,7 @@ class Packed:
             )
         self.split, self.context_length, self.batch_size = split, context_length, batch_size
         self.seed, self.shuffle = seed, shuffle
+        self.banned = _known(banned, split)
 
     @cached_property
     def _packing(self) -> tuple[np.ndarray, np.ndarray, int]:
@@ -218,18 +261,23 @@ class Packed:
 
     def batch(self, step: int, rows: slice = EVERY_ROW) -> Batch:
         """The rows of step `step`, or the slice of them that belongs to one rank or micro-batch."""
-        numbers = step * self.batch_size + np.arange(self.batch_size)[rows]
+        return self._read(self.places(step * self.batch_size + np.arange(self.batch_size)[rows]))
+
+    def places(self, numbers: np.ndarray) -> np.ndarray:
+        """Which of the packed rows the rows with these numbers, counted from the first of step 0, are."""
         n_rows = self.n_rows_per_epoch
         places = numbers % n_rows
         if self.shuffle:
             for epoch in np.unique(numbers // n_rows):
                 here = numbers // n_rows == epoch
                 places[here] = permute(places[here], n_rows, key_of(self.seed, 2, int(epoch)))
-        return self._read(places)
+        return places
 
     def fixed(self, n_rows: int = 0) -> list[Batch]:
         """The first `n_rows` rows in file order, all of them if 0, in batches: a yardstick for validation."""
-        ordered = Packed(self.split, self.context_length, self.batch_size, shuffle=False) if self.shuffle else self
+        ordered = self
+        if self.shuffle:
+            ordered = Packed(self.split, self.context_length, self.batch_size, shuffle=False, banned=self.banned)
         count = min(n_rows or ordered.n_rows_per_epoch, ordered.n_rows_per_epoch)
         rows = np.arange(count)
         return [ordered._read(rows[i : i + self.batch_size]) for i in range(0, count, self.batch_size)]
@@ -238,6 +286,12 @@ class Packed:
         """Which conversations of the split stand in this row, in order."""
         order, row_starts, _ = self._packing
         return order[row_starts[row] : row_starts[row + 1]]
+
+    def row_of(self, conversation: int) -> int | None:
+        """The row in which a conversation stands; None for one that no row can hold."""
+        order, row_starts, _ = self._packing
+        found = np.flatnonzero(order == conversation)
+        return int(np.searchsorted(row_starts, found[0], side="right")) - 1 if len(found) else None
 
     def _read(self, places: np.ndarray) -> Batch:
         shape = (len(places), self.context_length)
@@ -250,10 +304,12 @@ class Packed:
                 start, stop = int(self.split.offsets[conversation]), int(self.split.offsets[conversation + 1])
                 said = self.split.ids[start:stop].astype(np.int64)
                 here = slice(position, position + len(said) - 1)
+                position = here.stop
+                if conversation in self.banned:
+                    continue
                 ids[i, here] = said[:-1]
                 targets[i, here] = np.where(self.split.is_target[start + 1 : stop] != 0, said[1:], IGNORE)
                 segments[i, here] = segment
-                position = here.stop
         return Batch(
             torch.from_numpy(ids),
             torch.from_numpy(targets),

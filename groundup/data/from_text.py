@@ -11,10 +11,14 @@ from groundup.data.shards import TokenData
 from groundup.errors import ArtefactError
 from groundup.text.records import Document
 from groundup.tokenizer import train
+from groundup.tokenizer.character import CharacterTokenizer
 from groundup.tokenizer.protocol import Tokenizer
 
 # Merges learned from this much text differ little from those of all of it, and take seconds.
 TOKENIZER_BYTES = 10_000_000
+
+CHARACTERS = "characters"
+"""The pattern of a tokenizer whose tokens are the characters of the text."""
 
 Phase = Callable[..., AbstractContextManager[Any]]
 
@@ -31,7 +35,13 @@ def first_bytes(documents: Iterable[Document], n_bytes: int) -> Iterator[str]:
 def tokenizer_for(
     documents: Callable[[], Iterable[Document]], out_dir: Path, phase: Phase, *, vocab_size: int, pattern: str
 ) -> Tokenizer:
-    """The tokenizer in `out_dir`, trained on the first ten megabytes if there is none yet."""
+    """The tokenizer in `out_dir`, trained on the first ten megabytes if there is none yet.
+
+    A `pattern` of "characters" makes each character a token: of all of the text, whatever `vocab_size` says.
+    """
+    if pattern == CHARACTERS and not (out_dir / "tokenizer.json").exists():
+        with phase("collecting the characters", None, "documents") as shown:
+            CharacterTokenizer.train(counted(document, shown).text for document in documents()).save(out_dir)
     if not (out_dir / "tokenizer.json").exists():
         with phase("training the tokenizer", vocab_size) as shown:
 
@@ -54,8 +64,12 @@ def shards_for(
     seed: int,
     processes: int,
     notice: Callable[[str], None],
+    held_out: Callable[[], Iterable[Document]] | None = None,
 ) -> TokenData:
-    """The shards in `out_dir`, written if there are none yet; those of another tokenizer are an `ArtefactError`."""
+    """The shards in `out_dir`, written if there are none yet; those of another tokenizer are an `ArtefactError`.
+
+    `held_out` are the documents to validate on; where it is not given, a share of `documents` is kept for it.
+    """
     if not (out_dir / "manifest.json").exists():
         with phase("tokenizing", None, "documents") as shown:
             shards.prepare(
@@ -66,6 +80,7 @@ def shards_for(
                 seed=seed,
                 processes=processes,
                 notice=notice,
+                held_out=None if held_out is None else (counted(document, shown) for document in held_out()),
             )
     artifact.verify(out_dir)
     data = TokenData.open(out_dir)

@@ -1,6 +1,6 @@
 """What is in token data or in raw files, in numbers, and whether it is fit to train on.
 
-Everything is read once, in stretches, whatever its size. Nothing is printed here; commands/data.py shows it.
+Everything is read once, in stretches, whatever its size. Nothing is printed here; commands/data/inspect.py shows it.
 """
 
 from collections import Counter

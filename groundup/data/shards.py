@@ -22,7 +22,7 @@ import numpy as np
 from groundup import artifact
 from groundup.data import encoding
 from groundup.data.encoding import Encoded
-from groundup.data.splitting import SPLITS, divide
+from groundup.data.splitting import SPLITS, as_named, divide
 from groundup.data.token_files import Ids, dtype_for, read_ids, write_ids
 from groundup.errors import ArtefactError, DataError, UsageError
 from groundup.text.files import Notice, ignore
@@ -129,16 +129,19 @@ def prepare(
     notice: Notice = ignore,
     replace: bool = False,
     shard_tokens: int = SHARD_TOKENS,
+    held_out: Iterable[Document] | None = None,
 ) -> dict[str, Any]:
     """Write documents as token data and return its manifest. The bytes do not depend on `processes`.
 
     About `val_fraction` of the documents are held out, chosen by a hash of their number and the seed. Of few
     documents those are held out that come nearest to that share; a text that cannot be divided by documents gives its
-    end, from a pause on. DataError if there is no text.
+    end, from a pause on. Where `held_out` is given, these documents are the validation split, and no others.
+    DataError if there is no text.
     """
     kind = _Kind("documents", tokenizer, shard_tokens)
     encoded = encoding.documents(documents, tokenizer, processes)
-    return _write(encoded, kind, out_dir, val_fraction, seed, replace, notice, {})
+    named = None if held_out is None else encoding.documents(held_out, tokenizer, processes)
+    return _write(encoded, kind, out_dir, val_fraction, seed, replace, notice, {}, named)
 
 
 def prepare_ids(
@@ -243,6 +246,7 @@ def _write(
     replace: bool,
     notice: Notice,
     facts: dict[str, Any],
+    held_out: Iterable[Encoded] | None = None,
 ) -> dict[str, Any]:
     if not 0 <= val_fraction < 1:
         raise UsageError(f"val_fraction is {val_fraction}; it is a share from 0 to below 1")
@@ -252,13 +256,20 @@ def _write(
         rule = ""
         try:
             divisible_by = tokenizer if kind.name == "documents" else None
-            for name, rule, record in divide(kind.kept(encoded), divisible_by, val_fraction, seed):  # noqa: B007
+            divided = (
+                divide(kind.kept(encoded), divisible_by, val_fraction, seed)
+                if held_out is None
+                else as_named(kind.kept(encoded), kind.kept(held_out))
+            )
+            for name, rule, record in divided:  # noqa: B007 - the rule is used after the loop
                 writers[name].add(record)
         finally:
             for writer in writers.values():
                 writer.close()
         if writers["train"].counts["documents"] == 0:
             raise DataError(f"there are no {kind.name} to write", hint="name files with text in them")
+        if held_out is not None and writers["val"].counts["documents"] == 0:
+            raise DataError(f"there are no {kind.name} to hold out", hint="name files with text in them")
         tokenizer.save(folder / "tokenizer")
         manifest.update(
             {

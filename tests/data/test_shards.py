@@ -273,3 +273,14 @@ def test_ids_of_others_become_token_data(
         found, expected = (TokenData.open(tmp_path / f"from-{w}").split(split) for w in ("ids", "text"))
         np.testing.assert_array_equal(np.asarray(found.ids), np.asarray(expected.ids))
         np.testing.assert_array_equal(found.offsets, expected.offsets)
+
+
+def test_held_out_documents_that_were_named(tmp_path: Path, tokenizer: Tokenizer, documents) -> None:
+    made = documents(100)
+    manifest = shards.prepare(made[:70], tokenizer, tmp_path / "data", val_fraction=0.5, held_out=made[70:])
+    assert manifest["split"]["rule"] == "as named"
+    data = TokenData.open(tmp_path / "data", checksums=True)
+    for name, part in (("train", made[:70]), ("val", made[70:])):
+        assert written(data.split(name)) == [[*tokenizer.encode(d.text).tolist(), tokenizer.eos_id] for d in part]
+    with pytest.raises(DataError, match="no documents to hold out"):
+        shards.prepare(made, tokenizer, tmp_path / "nothing", held_out=[])
