@@ -12,9 +12,10 @@ import errno
 import itertools
 import os
 import re
+import secrets
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +31,10 @@ _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 # Which machine a temporary name belongs to: a process number means nothing on another one.
 _HOST = xxhash.xxh32_hexdigest(socket.gethostname().encode())
 _TEMPORARY = re.compile(r"\.(?P<kind>tmp|old)-(?P<pid>\d+)-(?P<host>[0-9a-f]{8})-\d+-(?P<name>.+)", re.DOTALL)
-_numbers = itertools.count()
+# Not from 0: in a container that starts again, a new process has the number of the dead one whose traces are there.
+_numbers = itertools.count(secrets.randbits(32))
+_digests: dict[Path, dict[Path, dict[str, Any]]] = {}
+"""For each folder that is being written, checksums of the files that were written through `writing_hashed`."""
 
 
 # --- writing ---
@@ -50,18 +54,43 @@ def writing(path: Path | str, manifest: Mapping[str, Any] | None = None, *, repl
     with reporting_disk(path), _by_its_name(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
+        known = _digests[temporary] = {}
         try:
             yield temporary
-            files = {file.relative_to(temporary).as_posix(): _checksum(file) for file in _files(temporary)}
+            files = {file.relative_to(temporary).as_posix(): _facts(file, known) for file in _files(temporary)}
             for file in files:
                 _sync(temporary / file)
             content = orjson.dumps({**(manifest or {}), "files": files}, option=orjson.OPT_INDENT_2)
-            _write_synced(temporary / MANIFEST, content + b"\n")
+            _write_synced(temporary / MANIFEST, _sealed(content))
             for folder, _, _ in os.walk(temporary, topdown=False):
                 _sync(Path(folder))
             _put_in_place(temporary, path, replace)
         finally:
+            del _digests[temporary]
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def writing_hashed(file: Path) -> Iterator[Callable[[Any], None]]:
+    """Give a function that adds bytes to a new file; inside a `writing` block they need not be read again to be summed.
+
+    What it takes is anything with the buffer protocol. Nobody may write in that file afterwards.
+    """
+    digest, size = xxhash.xxh3_128(), 0
+    with open(file, "wb", buffering=0) as opened:
+
+        def write(data: Any) -> None:
+            nonlocal size
+            view = memoryview(data).cast("B")
+            digest.update(view)
+            size += len(view)
+            while len(view):  # the system may take a part
+                view = view[opened.write(view) :]
+
+        yield write
+    for folder, known in _digests.items():
+        if folder in file.parents:
+            known[file] = {"size": size, "xxh3_128": digest.hexdigest()}
 
 
 def write_file(path: Path | str, data: bytes | str) -> None:
@@ -106,6 +135,33 @@ def append_json(path: Path | str, obj: Any) -> None:
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
         file.write(orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+
+
+def need_room(path: Path | str, n_bytes: int, what: str, hint: str = "") -> None:
+    """EnvironmentFault if the disk of a folder that is there, or will be, has not so many bytes free.
+
+    `what` is to be written, for the message. Quotas and limits that the system does not tell of are met while writing.
+    """
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(place).free
+        if free < n_bytes:
+            raise EnvironmentFault(
+                f"the disk has {free / 1e6:,.0f} MB free, and {what} takes {n_bytes / 1e6:,.0f} MB",
+                where=str(path),
+                hint=hint or "free some space there, or write to another disk",
+            )
+
+
+def discard(path: Path) -> None:
+    """Remove a whole folder, so that nobody ever finds a part of it at its name."""
+    gone = _beside(path, "tmp")
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(gone)
+        (gone / MANIFEST).unlink(missing_ok=True)  # first, or `sweep` would take it for one that was just completed
+        remove(gone)
 
 
 def remove(path: Path) -> None:
@@ -185,6 +241,17 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
+def _facts(file: Path, known: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Size and checksum of a file: as they were summed while it was written, or read again."""
+    facts = known.get(file)
+    return facts if facts is not None and facts["size"] == file.stat().st_size else _checksum(file)
+
+
+def _sealed(content: bytes) -> bytes:
+    """A manifest whose last entry is its own checksum, so that no damage in it passes either."""
+    return content.removesuffix(b"\n}") + f',\n  "checksum": "{xxhash.xxh3_128_hexdigest(content)}"\n}}\n'.encode()
+
+
 def _checksum(file: Path) -> dict[str, Any]:
     digest, size = xxhash.xxh3_128(), 0
     with open(file, "rb") as opened:
@@ -222,6 +289,13 @@ def _by_its_name(path: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
+_REFUSED = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINTR, errno.EBUSY,
+    errno.EMFILE, errno.ENFILE, errno.ESTALE,
+}  # fmt: skip
+"""What a disk, or the system for it, answers where it does not write."""
+
+
 @contextlib.contextmanager
 def reporting_disk(path: Path) -> Iterator[None]:
     """What the system refuses to write, as an EnvironmentFault; libraries wrap "disk full" in errors of their own."""
@@ -232,9 +306,8 @@ def reporting_disk(path: Path) -> Iterator[None]:
         if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left on device" in str(error):
             hint = "free some space there, or write to another disk; what was there before is untouched"
             raise EnvironmentFault("the disk is full", where=str(path), hint=hint) from error
-        refused = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR)
         filename = getattr(error, "filename", None)
-        if number in refused and (filename is None or Path(os.fsdecode(filename)).is_relative_to(path.parent)):
+        if number in _REFUSED and (filename is None or Path(os.fsdecode(filename)).is_relative_to(path.parent)):
             raise EnvironmentFault(f"cannot write: {os.strerror(number)}", where=str(path)) from error
         raise
 
@@ -249,6 +322,8 @@ def verify(path: Path | str, *, checksums: bool = False) -> dict[str, Any]:
     """
     path = Path(path)
     manifest = read_json(path / MANIFEST)
+    if checksums:
+        _refuse_broken_seal(path / MANIFEST, manifest)
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict) or not all(isinstance(facts, dict) and "size" in facts for facts in files.values()):
         raise ArtefactError("the manifest lists no files", where=str(path / MANIFEST))
@@ -263,6 +338,21 @@ def verify(path: Path | str, *, checksums: bool = False) -> dict[str, Any]:
         if checksums and _checksum(file)["xxh3_128"] != facts.get("xxh3_128"):
             raise ArtefactError(f"{name} is damaged: its checksum differs from the manifest's", where=str(file))
     return manifest
+
+
+def unlisted(path: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Files of a folder that its manifest does not name."""
+    found = (file.relative_to(path).as_posix() for file in _files(path))
+    return [name for name in found if name not in manifest["files"] and name != MANIFEST]
+
+
+def _refuse_broken_seal(file: Path, manifest: Any) -> None:
+    """Manifests that were written before they had a checksum end with their files."""
+    last = next(reversed(manifest.values()), None) if isinstance(manifest, dict) else None
+    if isinstance(last, str):
+        content, found, _ = (raw := file.read_bytes()).rpartition(b',\n  "checksum": "')
+        if not found or _sealed(content + b"\n}") != raw:
+            raise ArtefactError(f"{file.name} is damaged: its checksum differs", where=str(file))
 
 
 def read_json(path: Path | str) -> Any:
@@ -309,8 +399,9 @@ def lock(folder: Path | str) -> Iterator[None]:
             opened.seek(0)
             raise _locked(folder, opened.read(32).decode("ascii", "replace").strip()) from error
         _held.add(file)
-        opened.truncate(0)
-        opened.write(f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # it only tells the next one who it is: a full disk may refuse it
+            opened.truncate(0)
+            opened.write(f"{os.getpid()}\n".encode())
         yield
     finally:
         _held.discard(file)
@@ -337,15 +428,18 @@ def _locked(folder: Path, pid: str) -> Locked:
     )
 
 
-def sweep(folder: Path | str) -> None:
+def sweep(folder: Path | str, *, is_mine: bool = False) -> None:
     """Clear what dead processes of this machine left half-done among the entries of `folder`.
 
     A temporary folder with its manifest was complete: it goes where it was going, if that place is free. An old
-    version that had stepped aside goes back where no new one arrived.
+    version that had stepped aside goes back where no new one arrived. With `is_mine` the caller holds the lock under
+    which alone anybody writes there: then what this process does not write just now is of a dead one, also if it came
+    from another machine, or if a living process has its number.
     """
     found = [(entry, match) for entry in Path(folder).glob(".*-*") if (match := _TEMPORARY.fullmatch(entry.name))]
     for entry, match in sorted(found, key=lambda pair: pair[1]["kind"], reverse=True):  # the new before the old
-        if match["host"] != _HOST or _is_alive(int(match["pid"])):
+        is_dead = match["host"] == _HOST and not _is_alive(int(match["pid"]))
+        if not (is_dead or is_mine) or entry in _digests:
             continue
         place = entry.parent / match["name"]
         is_whole = match["kind"] == "old" or (entry / MANIFEST).is_file()

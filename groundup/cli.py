@@ -12,6 +12,7 @@ import errno
 import functools
 import importlib
 import inspect
+import io
 import os
 import re
 import sys
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     # Threads that spin while they wait make a shared machine ten times slower; a short spin costs a quiet one nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # A model may write what an old code page lacks: "?" stands for it there, and the text goes on.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _dispatch(arguments)

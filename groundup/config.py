@@ -378,8 +378,11 @@ def _toml_value(value: Any) -> str:
         return "[" + ", ".join(map(_toml_value, value)) + "]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(item)}" for key, item in value.items()) + "}"
-    # JSON's escapes of a string are TOML's; DEL alone is one that JSON leaves raw and TOML forbids.
-    return orjson.dumps(value).decode().replace("\x7f", "\\u007f")
+    try:
+        # JSON's escapes of a string are TOML's; DEL alone is one that JSON leaves raw and TOML forbids.
+        return orjson.dumps(value).decode().replace("\x7f", "\\u007f")
+    except TypeError as error:  # bytes that the system's locale could not read as text
+        raise UsageError(f"{value!r} is not text", hint="set PYTHONUTF8=1, or a locale with UTF-8") from error
 
 
 # --- what else a configuration becomes ---

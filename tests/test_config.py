@@ -248,3 +248,14 @@ def test_json_schema_describes_every_field() -> None:
     assert properties["optim"]["properties"]["schedule"]["enum"] == ["cosine", "linear"]
     assert properties["out"]["anyOf"][1] == {"const": "none"}
     assert properties["sources"]["items"]["properties"]["weight"]["default"] == 1.0
+
+
+def test_bytes_that_no_locale_could_read_are_refused_with_the_cure():
+    with pytest.raises(UsageError, match="is not text") as told:
+        config.to_toml(config.from_dict(Named, {"name": "caf\udce9"}, "test"))
+    assert "PYTHONUTF8" in str(told.value.hint)
+
+
+@dataclass(frozen=True)
+class Named:
+    name: str = ""

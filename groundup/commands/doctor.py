@@ -288,7 +288,7 @@ def examine_torch() -> Torch | None:
     try:
         import torch
 
-        from groundup.train.precision import has_bf16
+        from groundup.train.devices import has_bf16
     except Exception as error:  # a broken library, a missing symbol, a wrong processor: whatever it is, it is told
         return Torch(installed, fault=" ".join(str(error).split()))
     return Torch(

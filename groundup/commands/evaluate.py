@@ -42,7 +42,7 @@ def run(config: Config) -> dict[str, Any]:
     from groundup.errors import UsageError
     from groundup.evaluate.loss import byte_lengths, held_out_loss
     from groundup.text import sources
-    from groundup.train.precision import device_for
+    from groundup.train.devices import device_for
     from groundup.weights import checkpoint
 
     if not config.model or not config.data:

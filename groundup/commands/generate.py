@@ -45,7 +45,7 @@ class Config:
 def run(config: Config) -> int:
     from groundup.inference import language_model
     from groundup.inference.text_stream import TextStream, complete
-    from groundup.train.precision import device_for
+    from groundup.train.devices import device_for
 
     if not config.model:
         raise UsageError("a model must be named", hint='groundup generate RUN "Once upon a time"')

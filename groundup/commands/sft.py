@@ -1,11 +1,10 @@
 """Tune a pretrained model on conversations: the loss lies on the assistant's words and on the token that ends them."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from groundup import config as configs
+from groundup.commands import _stage
 from groundup.errors import UsageError
 from groundup.train.config import TrainConfig
 
@@ -30,12 +29,16 @@ class Config:
     """off: rows in the order of the file, for data that is sorted from easy to hard"""
     val_rows: int = 64
     """packed rows of the fixed validation set; 0 takes all"""
+    ban: tuple[int, ...] = ()
+    """conversations of the training split that are not to be read, by number; groundup data batch shows numbers"""
     prompt: str = "Tell me a story."
     """asked at every validation, as a sample; an empty one shows none"""
     system: str = ""
     """system prompt of that sample; none by default"""
     run_dir: str = ""
     """where to write; by default runs/sft-<n>; an interrupted run goes on when named again"""
+    resume_from: str = ""
+    """go on from this checkpoint of the run, and from no other; by default from the newest that is whole"""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(lr=1e-3, matrix_lr=0.01))
     """the loop's settings"""
     json: bool = False
@@ -48,68 +51,37 @@ class Config:
 
 def run(config: Config) -> dict[str, Any]:
     """Returns the outcome: run folder, checkpoint, steps, losses."""
-    import orjson
-
-    from groundup import models
-    from groundup.data.batches import Packed
-    from groundup.evaluate.checkup import Checkup
-    from groundup.insight import report
-    from groundup.text.records import Message
-    from groundup.tokenizer import chat
-    from groundup.train import loop, losses, plots, run_folder, watch
-    from groundup.weights import checkpoint
-
     if not config.model or not config.data:
         raise UsageError("a model and data must be named", hint="groundup sft RUN --data FILE.jsonl")
-    run_dir = Path(config.run_dir) if config.run_dir else run_folder.next_run_dir("sft")
-    if config.dry_run:
-        plan = {"run_dir": str(run_dir), "would": "train", "config": configs.to_dict(config)}
-        print(orjson.dumps(plan).decode())
-        return plan
-    with (
-        run_folder.RunFolder.open(
-            run_dir,
-            verb="sft",
-            config_toml=configs.to_toml(config, configs.origins_of(config)),
-            config_hash=configs.config_hash(config),
-            facts={"seed": config.train.seed, "parent": config.model},
-            resume=True,
-        ) as folder,
-        watch.Watch(folder, config.train.n_steps, quiet=config.quiet) as shown,
-    ):
-        shown.note(f"run folder: {run_dir}")
-        loaded = checkpoint.load(config.model, kernels=config.train.kernels)
-        model, tokenizer = loaded.model, loaded.needed_tokenizer()
-        template = config.template or chat.name_for(tokenizer)
-        tokenizer.chat_template = chat.jinja_for(tokenizer, template)
-        context_length = config.context_length or models.shape_of(model).context_length
-        data = conversations_for(config, tokenizer, template, context_length, run_dir, shown.note)
-        rows = Packed(
-            data.split("train"), context_length, config.train.batch_size, config.train.seed, shuffle=config.shuffle
-        )
-        held_out = Packed(data.split("val"), context_length, config.train.batch_size, 0)
-        system = [Message("system", config.system)] if config.system else []
-        asked = chat.render([*system, Message("user", config.prompt)], tokenizer, generation_prompt=True)
-        prompts = [(config.prompt, asked.ids)] if config.prompt else []
-        checkup = Checkup(held_out.fixed(config.val_rows), tokenizer, folder, prompts)
-        n_parameters = sum(p.numel() for p in model.parameters())
-        folder.remember(n_parameters=n_parameters, data=data.manifest["counts"], tokenizer=tokenizer.hash)
-        outcome = loop.train(
-            model, rows, losses.next_token, config.train,
-            run=folder, watch=shown, tokenizer=tokenizer, evaluate=checkup,
-            facts={"stage": "sft", "template": template},
-        )  # fmt: skip
-        plots.draw_if_possible(run_dir)
-    report.write(run_dir)
-    result = {
-        "run_dir": str(run_dir), "checkpoint": str(outcome.step_dir), "n_steps": outcome.n_steps,
-        "n_parameters": n_parameters, "seconds": round(outcome.seconds, 1), **outcome.metrics,
-    }  # fmt: skip
-    if config.json:
-        print(orjson.dumps(result).decode())
-    elif not config.quiet:
-        print(f"tuned: {outcome.step_dir}\nnext:  groundup chat {run_dir}", file=sys.stderr)
-    return result
+    return _stage.run("sft", config, config.model, job)
+
+
+def job(config: Config, run_dir: Path, notice: Any) -> _stage.Job:
+    """Rows of whole conversations, and the pretrained model, whose tokenizer gets the chat template."""
+    from groundup import models
+    from groundup.data.batches import Packed
+    from groundup.text.records import Message
+    from groundup.tokenizer import chat
+    from groundup.weights import checkpoint
+
+    loaded = checkpoint.load(config.model, kernels=config.train.kernels)
+    model, tokenizer = loaded.model, loaded.needed_tokenizer()
+    template = config.template or chat.name_for(tokenizer)
+    tokenizer.chat_template = chat.jinja_for(tokenizer, template)
+    context_length = config.context_length or models.shape_of(model).context_length
+    data = conversations_for(config, tokenizer, template, context_length, run_dir, notice)
+    system = [Message("system", config.system)] if config.system else []
+    asked = chat.render([*system, Message("user", config.prompt)], tokenizer, generation_prompt=True)
+    train, rows = config.train, (context_length, config.train.batch_size)
+    return _stage.Job(
+        model=model,
+        batches=Packed(data.split("train"), *rows, train.seed, config.shuffle, frozenset(config.ban)),
+        held_out=Packed(data.split("val"), *rows),
+        tokenizer=tokenizer,
+        data=data,
+        prompts=[(config.prompt, asked.ids)] if config.prompt else [],
+        facts={"stage": "sft", "template": template},
+    )
 
 
 def conversations_for(

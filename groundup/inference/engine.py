@@ -109,7 +109,7 @@ class _Row:
             result.finish_reason = "length"
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference_mode would leave weights that FSDP gathers here unusable for training
 def _decode(model: Any, rows: list[_Row], settings: Settings) -> Iterator[tuple[_Row, int]]:
     """Runs one batch to its end, yielding (row, id) for each new id."""
     weight, context_length = model.lm_head_weight, model.config.context_length

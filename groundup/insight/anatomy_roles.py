@@ -11,6 +11,8 @@ ROLES = {
     "pos_embed": "a vector for each position, added to it",
     "bigram_embed": "a vector for an id and the one before it",
     "trigram_embed": "a vector for an id and the two before it",
+    "fourgram_embed": "a vector for an id and the three before it",
+    "fivegram_embed": "a vector for an id and the four before it",
     "table": "the rows, found by a hash",
     "blocks": "each reads the stream and adds to it",
     "norm": "brings the stream to a common scale",

@@ -13,16 +13,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from groundup import artifact
 from groundup.errors import ArtefactError, UsageError
 from groundup.insight import answers, svg
 from groundup.insight.page import details, keys, page, short, tiles
 from groundup.train import curves, run_folder, tables
+from groundup.train.card import RULE_OF_THUMB
 from groundup.train.watch import duration, quantity
 
 STAGES = ("pretrain", "sft")
 SAMPLES_SHOWN = 24
-RULE_OF_THUMB = 20  # tokens per parameter, Hoffmann et al. 2022, arXiv:2203.15556
 
 
 def write(run_dir: Path | str) -> Path:
@@ -125,7 +127,8 @@ class _Training:
     """The numbers of one run folder that the page speaks of."""
 
     def __init__(self, path: Path):
-        columns = ("train_loss", "val_loss", "val_bits_per_byte", "lr", "tokens", "seconds", "tokens_per_second")
+        columns = ("train_loss", "val_loss", "val_bits_per_byte", "lr", "grad_norm", "tokens_per_second")
+        columns = (*columns, "tokens", "seconds")
         self.path = path
         self.run = _json(path / "run.json")
         self.facts: dict[str, Any] = self.run.get("facts", {})
@@ -150,11 +153,12 @@ def _training(path: Path) -> str:
         return ""
     verb = str(training.run.get("verb", path.name))
     title = {"pretrain": "Pretraining", "sft": "Instruction tuning"}.get(verb, verb)
-    pair = _lr_chart(training) + _throughput_chart(training)
+    small = [chart for draw in (_lr_chart, _gradient_norm_chart, _throughput_chart) if (chart := draw(training))]
+    rows = [small[i : i + 2] for i in range(0, len(small), 2)]
     return (
         f'<h2>{escape(title)}</h2><p class="note">{escape(" ".join(_sentences(training)))}</p>'
         + _loss_chart(training)
-        + (f'<div class="pair">{pair}</div>' if pair else "")
+        + "".join(f'<div class="pair">{"".join(row)}</div>' for row in rows)
         + _samples(list(tables.read(path / "samples.jsonl")))
     )
 
@@ -204,6 +208,16 @@ def _lr_chart(training: _Training) -> str:
     lr = curves.thin(training.curves["lr"], 600)
     limits = (0.0, float(lr.values.max()) * 1.1 or 1.0)
     return svg.chart("Learning rate", [svg.Line("", "rate", lr)], limits, lambda value: f"{value:.1e}", n_ticks=3)
+
+
+def _gradient_norm_chart(training: _Training) -> str:
+    """Up to where all but the highest lie: a spike goes out at the top, and plots/gradient_norm shows it whole."""
+    if "grad_norm" not in training.curves:
+        return ""
+    raw = training.curves["grad_norm"]
+    line = svg.Line("", "train", curves.thin(curves.smooth(raw), 600), behind=curves.thin(raw, 600))
+    limits = (0.0, float(np.quantile(raw.values, 0.99)) * 1.2 or 1.0)
+    return svg.chart("Gradient norm", [line], limits, lambda value: f"{value:.3g}", n_ticks=3)
 
 
 def _throughput_chart(training: _Training) -> str:

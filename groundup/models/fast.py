@@ -1,6 +1,6 @@
 """fast: a family of its own, for the best model that minutes on a small machine can make.
 
-    ids ─ tok_embed (+ bigram_embed + trigram_embed) ─ n_layers × Block ─ final_norm ─ lm_head ─ softcap ─ logits
+    ids ─ tok_embed (+ bigram_embed + trigram_embed + …) ─ n_layers × Block ─ final_norm ─ lm_head ─ softcap ─ logits
 
 What is in it has paid in other people's measured records, most of all in modded-nanogpt's
 (https://github.com/KellerJordan/modded-nanogpt): one change after another, each kept for reaching the same loss sooner.
@@ -37,6 +37,9 @@ from groundup.layers.ngrams import NgramEmbedding
 from groundup.layers.norms import RMSNorm
 from groundup.layers.rope import RoPE, RopeConfig
 
+NGRAMS = {2: "bigram_embed", 3: "trigram_embed", 4: "fourgram_embed", 5: "fivegram_embed"}
+"""The name of the table for the n-grams of each length."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -54,15 +57,20 @@ class Config:
     """0 means d_model / n_heads."""
     d_ff: int = 0
     """0 means 4 · d_model."""
+    window: int = 0
+    """How many positions attention reaches back at most, itself included; 0 means all. A model that is trained on rows
+    no longer than this may be used on longer ones: each block hands on what it found, so more comes together."""
     softcap: float = 15.0
     """No logit leaves [-softcap, softcap]; 0 lets them."""
     ngram_rows: int = 0
-    """Rows of each of the two tables for pairs and triples of ids; 0 leaves them out. 4096 do much for bytes and
-    characters, more for larger vocabularies. A row costs d_model parameters, and time where they are updated."""
+    """Rows of each table of n-grams: one for pairs of ids, one for triples; 0 leaves them out. 4096 do much for bytes
+    and characters, more for larger vocabularies. A row costs d_model parameters, and time where they are updated."""
+    longest_ngram: int = 3
+    """Up to how many ids an n-gram has: 2 to 5, a table for each length. Where ids are characters, 5 learn sooner."""
     norm_eps: float = 1e-6
     dropout: float = 0.0
-    """Of the embeddings, the attention weights and both outputs of a block; only in training. For small texts that
-    are seen many times."""
+    """Of the embeddings and both outputs of a block; only in training. For small texts that are seen many times. Not of
+    the attention weights: it would cost the fast kernels."""
     tie_embeddings: bool = False
     """Whether the output head is the embedding table, which then does not start at zero."""
     rope: RopeConfig = field(default_factory=RopeConfig)
@@ -73,8 +81,12 @@ class Config:
         check_shape(self)
         if not 0 <= self.softcap < float("inf"):
             raise ValueError(f"softcap is {self.softcap}; valid values are above 0, such as 15, and 0 for none")
+        if self.window < 0:
+            raise ValueError(f"window is {self.window}; valid values are whole numbers from 1, and 0 for no window")
         if self.ngram_rows < 0:
             raise ValueError(f"ngram_rows is {self.ngram_rows}; valid values are whole numbers from 1, and 0 for none")
+        if self.longest_ngram not in NGRAMS:
+            raise ValueError(f"longest_ngram is {self.longest_ngram}; valid values are {', '.join(map(str, NGRAMS))}")
 
 
 class Block(PreNormBlock):
@@ -86,7 +98,7 @@ class Block(PreNormBlock):
         self.attn_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
         self.attn = Attention(
             c.d_model, c.n_heads, c.n_kv_heads, c.head_dim,
-            qk_norm_eps=c.norm_eps, dropout=c.dropout, kernels=kernels, layer=layer,
+            qk_norm_eps=c.norm_eps, window=c.window or None, kernels=kernels, layer=layer,
         )  # fmt: skip
         self.mlp_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
         self.mlp = MLP(c.d_model, c.d_ff, bias=False, kernels=kernels, activation="relu_squared")
@@ -103,7 +115,7 @@ class Model(Decoder):
     starting_std: ClassVar[Mapping[str, float]] = {
         "o_proj.weight": 0.0, "down_proj.weight": 0.0, "lm_head.weight": 0.0,
         # An n-gram that was never seen then adds nothing.
-        "bigram_embed.table.weight": 0.0, "trigram_embed.table.weight": 0.0,
+        **{f"{name}.table.weight": 0.0 for name in NGRAMS.values()},
     }  # fmt: skip
 
     def __init__(self, config: Config, kernels: Kernels = "fused"):
@@ -112,8 +124,9 @@ class Model(Decoder):
         self.softcap = c.softcap
         self.rope = RoPE(c.head_dim, c.rope)
         self.tok_embed = Embedding(c.vocab_size, c.d_model)
-        self.bigram_embed = NgramEmbedding(2, c.ngram_rows, c.d_model) if c.ngram_rows else None
-        self.trigram_embed = NgramEmbedding(3, c.ngram_rows, c.d_model) if c.ngram_rows else None
+        for n, name in NGRAMS.items():
+            if c.ngram_rows and n <= c.longest_ngram:
+                self.add_module(name, NgramEmbedding(n, c.ngram_rows, c.d_model))
         self.blocks = nn.ModuleList(Block(c, layer, kernels) for layer in range(c.n_layers))
         self.final_norm = RMSNorm(c.d_model, c.norm_eps, kernels)
         self.lm_head = None if c.tie_embeddings else Linear(c.d_model, c.vocab_size)
@@ -123,10 +136,13 @@ class Model(Decoder):
         self, ids: Int[Tensor, "B T"], positions: Int[Tensor, "#B T"], cache: KVCache | None
     ) -> Float[Tensor, "B T d_model"]:
         x = self.tok_embed(ids)
-        if self.bigram_embed is None or self.trigram_embed is None:
+        tables = [getattr(self, name) for name in NGRAMS.values() if hasattr(self, name)]
+        if not tables:
             return x
         seen = ids if cache is None else cache.remember(ids)
-        return x + self.bigram_embed(seen, positions) + self.trigram_embed(seen, positions)
+        for table in tables:
+            x = x + table(seen, positions)
+        return x
 
 
 def count_parameters(config: Config) -> int:
@@ -135,7 +151,7 @@ def count_parameters(config: Config) -> int:
     attention = 2 * c.d_model * (c.n_heads + c.n_kv_heads) * c.head_dim + 2 * c.head_dim
     mlp = 2 * c.d_model * c.d_ff
     norm = c.d_model
-    rows = (1 if c.tie_embeddings else 2) * c.vocab_size + 2 * c.ngram_rows
+    rows = (1 if c.tie_embeddings else 2) * c.vocab_size + (c.longest_ngram - 1) * c.ngram_rows
     return rows * c.d_model + c.n_layers * (attention + mlp + 2 * norm) + norm
 
 

@@ -1,38 +1,17 @@
-"""Computing in bfloat16 while the weights that learn stay in fp32.
+"""Computing in 16 bits while the weights that learn stay in fp32.
 
 An update is often smaller than bfloat16 can add to a weight (3 significant digits), so the optimizer works on fp32
-masters and the forward and backward passes on a bfloat16 copy of them, refreshed once per step.
+masters and the forward and backward passes on a copy of them in 16 bits, refreshed once per step.
+
+float16 has the same size and more digits, but nothing below 6e-8: gradients would vanish. So the loss is multiplied by
+a large number first, and the gradients divided by it in fp32 (`LossScale`). Micikevicius et al. 2018, arXiv 1710.03740.
 """
 
 import copy
+from collections.abc import Sequence
 
 import torch
-from torch import nn
-
-
-def device_for(wanted: str) -> torch.device:
-    """`auto` is the first of cuda, mps and cpu that this machine has."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Does the device multiply bfloat16 matrices in hardware?"""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported()
-    return False
-
-
-def dtype_for(wanted: str, device: torch.device) -> torch.dtype:
-    """The dtype to compute in: `fp32`, `bf16`, or for `auto` bf16 where the hardware has it."""
-    if wanted == "auto":
-        wanted = "bf16" if has_bf16(device) else "fp32"
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[wanted]
+from torch import Tensor, nn
 
 
 class Masters:
@@ -67,3 +46,51 @@ class Masters:
             else:
                 master.grad.add_(work.grad)
             work.grad = None
+
+    def take(self, working: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[nn.Parameter]:
+        """Add gradients of these working weights to their masters' in fp32; returns the masters, in that order."""
+        by_id = {id(work): master for master, work in self._pairs}
+        masters = [by_id[id(work)] for work in working]
+        for master, gradient in zip(masters, gradients, strict=True):
+            if master.grad is None:
+                master.grad = gradient.to(torch.float32, copy=True)
+            else:
+                master.grad.add_(gradient)
+        return masters
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients of a step that is not to be made."""
+        for master, work in self._pairs:
+            master.grad = work.grad = None
+
+
+class LossScale:
+    """The factor of an fp16 loss: halved when a gradient overflows, doubled after `patience` steps without.
+
+    The losses here are sums over thousands of targets, which is a large scale already; so it starts at 8.
+    """
+
+    def __init__(self, dtype: torch.dtype, patience: int = 2000):
+        self.is_used = dtype == torch.float16
+        self.value = 8.0 if self.is_used else 1.0
+        self.n_good = 0
+        self._patience = patience
+
+    def update(self, is_finite: bool) -> None:
+        """After each step: were its gradients finite?"""
+        if not self.is_used:
+            return
+        self.n_good = self.n_good + 1 if is_finite else 0
+        if not is_finite:
+            self.value /= 2
+        elif self.n_good == self._patience:
+            self.value, self.n_good = self.value * 2, 0
+
+    def state(self) -> list[float]:
+        """[value, steps since the last overflow], for the checkpoint."""
+        return [self.value, self.n_good]
+
+    def load(self, state: list[float]) -> None:
+        """What `state` gave."""
+        if state:
+            self.value, self.n_good = float(state[0]), int(state[1])

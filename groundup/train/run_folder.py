@@ -51,6 +51,9 @@ class RunFolder:
         self._lock = lock
         self._tables = {name: tables.JsonLines(path / name) for name in TABLES}
         self._csv = tables.CsvCopy(path / "metrics.csv", path / "metrics.jsonl")
+        self.forgives = False
+        """Go on where the disk refuses a row? It is lost then; the first one is an event, if that can be written."""
+        self.n_lost_rows = 0
 
     @classmethod
     def open(
@@ -83,8 +86,10 @@ class RunFolder:
                 _check_no_orphans(path)
                 run = _new_run(verb, config_hash, facts)
                 artifact.write_file(path / "config.toml", config_toml)
+            for place in (path, path / "checkpoints"):
+                artifact.sweep(place, is_mine=True)  # nobody else writes here while the lock is held
             for name in TABLES:
-                tables.cut(path / name)
+                tables.cut_torn(path / name)
             folder = cls(path, run, stack.pop_all())
         folder._save()
         folder.event("opened", command=run["command"], process=os.getpid())
@@ -92,16 +97,32 @@ class RunFolder:
 
     def metric(self, row: Mapping[str, Any]) -> None:
         """Append a row; `step` is required, every other key is a column."""
-        written = self._tables["metrics.jsonl"].append({"step": int(row["step"]), **row})
-        self._csv.append(written)
+        with self._forgiving():
+            written = self._tables["metrics.jsonl"].append({"step": int(row["step"]), **row})
+            self._csv.append(written)
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append what happened now."""
-        self._tables["events.jsonl"].append({"time": now(), "kind": kind, **facts})
+        with self._forgiving():
+            self._tables["events.jsonl"].append({"time": now(), "kind": kind, **facts})
 
     def sample(self, step: int, prompt: str, text: str) -> None:
         """Append a text that the model wrote after `step` updates."""
-        self._tables["samples.jsonl"].append({"step": step, "prompt": prompt, "text": text})
+        with self._forgiving():
+            self._tables["samples.jsonl"].append({"step": step, "prompt": prompt, "text": text})
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """A row that the disk refuses is an EnvironmentFault, or one row less."""
+        try:
+            with artifact.reporting_disk(self.path / "metrics.jsonl"):
+                yield
+        except EnvironmentFault as error:
+            if not self.forgives:
+                raise
+            self.n_lost_rows += 1
+            if self.n_lost_rows == 1:
+                self.event("lost_row", reason=str(error))
 
     def remember(self, **facts: Any) -> None:
         """Add facts that became known on the way (a calibrated number of steps, the best loss) to run.json."""
@@ -111,18 +132,23 @@ class RunFolder:
     def forget_after(self, step: int) -> None:
         """Drop what was recorded after `step`: resumed from that checkpoint, the run writes those rows again."""
         for name in ("metrics.jsonl", "samples.jsonl"):
-            tables.cut(self.path / name, lambda row: row["step"] <= step)
-        self._csv.rebuild()
+            tables.cut_end(self.path / name, lambda row: row["step"] > step)
+        self._csv.cut_end()
         self.event("resumed", step=step)
 
     def metrics(self) -> list[Row]:
         """Every row written so far."""
         return list(tables.read(self.path / "metrics.jsonl"))
 
+    def last_known(self, key: str, default: Any = None) -> Any:
+        """The newest value of a column, found from the end of the table."""
+        return next((row[key] for row in tables.backwards(self.path / "metrics.jsonl") if key in row), default)
+
     def sync(self) -> None:
         """Force what was appended to the disk, so that a power cut cannot lose the rows that led to a checkpoint."""
-        for table in self._tables.values():
-            table.sync()
+        with artifact.reporting_disk(self.path / "metrics.jsonl"):
+            for table in (*self._tables.values(), self._csv):
+                table.sync()
 
     def close(self, state: str = "finished") -> None:
         """Write the final state and give the folder back. A second call does nothing."""

@@ -1,8 +1,9 @@
 """What a person sees while a run works: one line that redraws itself on a terminal, else a plain line now and then.
 
-    pretrain ━━━━━━━━╸━━━━━━━ 1,240/3,000  loss 2.314 ~2.351  ETA 1:32  val 1.213 bits/byte  41.2k tok/s  lr 6.0e-04
+    pretrain ━━━━━━━━╸━━━━━━━ 1,240/3,000  loss 2.314  ~2.351  ETA 1:32  val 1.213 bits/byte  41.2k tok/s  MFU 71 %
 
-The number after ~ is the loss smoothed over the last steps; a narrow terminal shows less, from the right.
+The number after ~ is the loss smoothed over the last steps; memory, learning rate and gradient norm follow where there
+is room: a narrow terminal shows less, from the right.
 `Watch` is for a training run, `phase` for anything else that takes its time. Everything goes to stderr. Nothing here
 writes files (except notes, which the run folder keeps too), decides anything or runs in a thread: a line is drawn
 when somebody reports progress, which keeps forking worker processes safe.
@@ -25,8 +26,11 @@ from groundup.train.run_folder import RunFolder
 REDRAW_EVERY = 0.1  # seconds, on a terminal
 SAY_EVERY = 5.0  # seconds, elsewhere
 SHOW_RATE_AFTER = 2.0  # seconds; before that a rate is a guess
+SHORT = 160  # letters of a sample where there is no terminal to say how wide it is
 
-CONTROL = {code: None for code in (*range(32), 127) if chr(code) not in "\n\t"}  # a sample may hold escape sequences
+CONTROL = {
+    code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+}  # a sample may hold escape sequences
 
 Field = tuple[str, str]  # text, style
 
@@ -34,7 +38,8 @@ Field = tuple[str, str]  # text, style
 class Watch:
     """Shows a training run of `n_steps` updates. `step` and `evaluated` take the rows that `RunFolder.metric` takes.
 
-    A resumed run is counted from its first reported step, so rate and ETA speak of this session only.
+    Rate and ETA are counted from the first reported step on: they speak of this session only, and not of its first
+    step, which compiles kernels and warms caches up and would promise years to a run of ten million steps.
     """
 
     def __init__(self, run_folder: RunFolder | None, n_steps: int, quiet: bool = False, title: str | None = None):
@@ -49,7 +54,7 @@ class Watch:
     def start(self, n_steps: int, step: int = 0) -> None:
         """The length became known (a budget was turned into steps), or the run goes on from `step`."""
         self.n_steps = n_steps
-        self._clock = _Clock(first=step)
+        self._clock = None
 
     def step(self, metrics: Mapping[str, Any]) -> None:
         """After every update. Cheap: most calls draw nothing."""
@@ -66,6 +71,10 @@ class Watch:
         names = {"val_loss": "val loss", "val_bits_per_byte": "bits per byte", "train_loss": "train loss"}
         said = [f"{name} {_number(metrics[key])}" for key, name in names.items() if metrics.get(key) is not None]
         self._line.say(f"step {metrics['step']:,}: " + ", ".join(said))
+
+    def sample(self, step: int, prompt: str, text: str) -> None:
+        """What the model wrote after a prompt: one line that stays, cut to the screen; samples.jsonl has it all."""
+        self._line.say_short(f"step {step:,} wrote: ", f"{prompt}{text}")
 
     def note(self, text: str) -> None:
         """A line that stays on the screen and in events.jsonl."""
@@ -86,16 +95,22 @@ class Watch:
     def _fields(self, metrics: Mapping[str, Any]) -> list[Field]:
         """What is told, the most important first: a narrow terminal drops from the end."""
         assert self._clock is not None
-        fields = [(f"loss {_number(metrics.get('train_loss'))} ~{_number(self._smoothed.value)}", "bold")]
+        fields = [(f"loss {_number(metrics.get('train_loss'))}", "bold"), (f"~{_number(self._smoothed.value)}", "bold")]
         seconds = self._clock.seconds_left(self.n_steps)
         if seconds is not None:
             fields.append((f"ETA {duration(seconds)}", "cyan"))
+        if metrics.get("skipped"):
+            fields.append((f"{metrics['skipped']:,} skipped", "yellow"))
         if self._val.get("val_bits_per_byte") is not None:
             fields.append((f"val {_number(self._val['val_bits_per_byte'])} bits/byte", "green"))
         elif self._val.get("val_loss") is not None:
             fields.append((f"val {_number(self._val['val_loss'])}", "green"))
         if metrics.get("tokens_per_second") is not None:
             fields.append((f"{quantity(metrics['tokens_per_second'])} tok/s", "cyan"))
+        if metrics.get("mfu") is not None:
+            fields.append((f"MFU {100 * metrics['mfu']:.0f} %", "cyan"))
+        if metrics.get("memory_mb") is not None:
+            fields.append((quantity(metrics["memory_mb"] * 1e6, "B"), "cyan"))
         if metrics.get("lr") is not None:
             fields.append((f"lr {metrics['lr']:.1e}", "dim"))
         if metrics.get("grad_norm") is not None:
@@ -263,6 +278,9 @@ class _Line:
         line = Text(no_wrap=True)
         line.append(title, "bold blue")
         room = self._console.width - 1 - line.cell_len - len(count) - 2
+        if fields and room < len(fields[0][0]) + 2:  # the first number is worth more than the last digits of the count
+            count = _count(done, total, unit, is_short=True)
+            room = self._console.width - 1 - line.cell_len - len(count) - 2
         kept, n_bar = _fit(fields, room, has_bar=bool(total))
         line.append(" ")
         if total and n_bar:
@@ -288,6 +306,12 @@ class _Line:
             self._print(Text(text.translate(CONTROL)))
             self._last = -math.inf if self.is_terminal else self._last
 
+    def say_short(self, head: str, text: str) -> None:
+        """As `say`, on one line: white space is joined, and what does not fit is cut."""
+        line = Text(head + " ".join(text.translate(CONTROL).split()), no_wrap=True)
+        line.truncate(self._console.width - 1 if self.is_terminal else SHORT, overflow="ellipsis")
+        self.say(line.plain)
+
     def end(self, text: str | None = None) -> None:
         """Put `text` in place of the moving line, or leave that line as it last was, and go below it."""
         if text is not None:
@@ -309,8 +333,8 @@ class _Line:
         self._console.file.flush()
 
 
-def _count(done: float, total: float | None, unit: str) -> str:
-    if unit == "B":
+def _count(done: float, total: float | None, unit: str, is_short: bool = False) -> str:
+    if unit == "B" or is_short:
         return quantity(done, unit) + (f"/{quantity(total, unit)}" if total else "")
     if total:
         return f"{done:,.0f}/{total:,.0f}"

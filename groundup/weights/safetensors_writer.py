@@ -9,13 +9,14 @@ The same tensors always give the same bytes.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from groundup import artifact
 from groundup.errors import UsageError
 from groundup.weights.lazy import DTYPES, LazyTensor
 
@@ -44,16 +45,16 @@ def write(file: Path, tensors: Mapping[str, LazyTensor], dtype: torch.dtype | No
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
 
-    with file.open("wb") as out:
-        out.write(len(text).to_bytes(8, "little") + text)
+    with artifact.writing_hashed(file) as write_bytes:
+        write_bytes(len(text).to_bytes(8, "little") + text)
         for name in ordered:
-            _write_numbers(out, name, tensors[name].load(), dtypes[name])
+            _write_numbers(write_bytes, name, tensors[name].load(), dtypes[name])
 
 
-def _write_numbers(out: BinaryIO, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+def _write_numbers(write_bytes: Callable[[Any], None], name: str, tensor: Tensor, dtype: torch.dtype) -> None:
     for numbers in tensor.to("cpu").contiguous().reshape(-1).split(CHUNK):
         rounded = numbers.to(dtype)
         if dtype != tensor.dtype and not torch.isfinite(rounded).all():
             hint = "bfloat16 and float32 hold larger numbers"
             raise UsageError(f"{name} has numbers that are not finite, or too large for {NAMES[dtype]}", hint=hint)
-        out.write(rounded.view(torch.uint8).numpy().data)
+        write_bytes(rounded.view(torch.uint8).numpy().data)

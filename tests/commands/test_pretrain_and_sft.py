@@ -33,8 +33,11 @@ def text(tmp_path):
 
 
 def pretrain(capsys, text, run_dir, *more, model=("--model", "llama")):
+    n_steps = () if "--n-steps" in more else ("--n-steps", "20")
+    fast = FAST[2:] if "--batch-size" in more else FAST
+    tiny = [*TINY[:6], *TINY[8:]] if "lab" in model else TINY
     code = main(
-        ["pretrain", text, *model, *TINY, *FAST, "--vocab-size", "300", "--context-length", "32", "--n-steps", "20",
+        ["pretrain", text, *model, *tiny, *fast, "--vocab-size", "300", "--context-length", "32", *n_steps,
          "--run-dir", str(run_dir), "--json", *more]
     )  # fmt: skip
     out = capsys.readouterr()
@@ -183,3 +186,48 @@ def test_a_model_that_cannot_be_is_refused_before_anything_is_made(text, tmp_pat
     said = capsys.readouterr().err
     assert message in said and "groundup model info" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "options, code, message",
+    [
+        (["--batch-size", "7", "--micro-batch-size", "2"], 2, "micro_batch_size = 2: does not divide the 7"),
+        (["--device", "cuda:7"], 4, "there is no device cuda:7"),
+        (["--device", "gpu"], 2, "device 'gpu' is not known"),
+        (["--train.lrr", "1"], 2, "did you mean --train.lr?"),
+        (["--batch-size", "4000"], 3, "fewer than one batch of 4000"),
+        (["--ban", "4711"], 2, "document 4711 cannot be banned"),
+        (["--resume-from", "elsewhere"], 2, "there is no checkpoint to resume from"),
+        (["--devices", "3"], 2, "not a multiple of devices = 3"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_the_right_exit_code(text, tmp_path, capsys, options, code, message):
+    found, out = pretrain(capsys, text, tmp_path / "run", *options)
+    assert (found, message in out.err) == (code, True), out.err
+    assert "Traceback" not in out.err
+
+
+def test_the_batch_can_be_told_in_accumulated_steps_too(text, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert pretrain(capsys, text, whole)[0] == 0
+    assert pretrain(capsys, text, parts, "--gradient-accumulation-steps", "4")[0] == 0
+    losses = [[row["train_loss"] for row in rows(run) if "train_loss" in row] for run in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+
+
+def rows(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_comparison_trains_every_combination_and_tells_the_best(text, tmp_path, capsys):
+    run_dir = tmp_path / "compare"
+    options = ["--compare", "norm=rms,layer", "--seeds", "2", "--n-steps", "4"]
+    code, out = pretrain(capsys, text, run_dir, *options, model=("--model", "lab"))
+    assert code == 0, out.err
+    results = {result["name"]: result["val_losses"] for result in json.loads(out.out)["results"]}
+    assert set(results) == {"norm=rms", "norm=layer"} and all(len(losses) == 2 for losses in results.values())
+    assert (run_dir / "ablation.png").is_file() and (run_dir / "norm-rms" / "seed-1" / "card.json").is_file()
+    assert not (run_dir / "norm-rms" / "seed-1" / "data").exists()  # all runs read the same shards
+
+    code, out = pretrain(capsys, text, tmp_path / "no", "--compare", "norm=rms,nrom", model=("--model", "lab"))
+    assert code == 2 and "norm" in out.err

@@ -49,9 +49,12 @@ class Trial:
 
 @pytest.fixture
 def train(split: Split, tmp_path: Path):
-    """train(name, evaluate=..., batches=..., **TrainConfig fields) -> Trial, in tmp_path/name."""
+    """train(name, evaluate=..., batches=..., loss=..., **TrainConfig fields) -> Trial, in tmp_path/name."""
 
-    def run(name: str, *, evaluate: Any = None, batches: Any = None, model: Any = None, **settings: Any) -> Trial:
+    def run(
+        name: str, *, evaluate: Any = None, batches: Any = None, model: Any = None, loss: Any = losses.next_token,
+        **settings: Any,
+    ) -> Trial:  # fmt: skip
         config = TrainConfig(**{"n_steps": 12, "batch_size": 8, "precision": "fp32", "warmup_steps": 3, **settings})
         model = build() if model is None else model
         batches = batches or Windows(split, 16, config.batch_size, config.seed)
@@ -59,7 +62,7 @@ def train(split: Split, tmp_path: Path):
             tmp_path / name, verb="test", config_toml="", config_hash="same", facts={}, resume=True
         ) as folder:
             watch = Watch(folder, config.n_steps, quiet=True)
-            outcome = loop.train(model, batches, losses.next_token, config, run=folder, watch=watch, evaluate=evaluate)
+            outcome = loop.train(model, batches, loss, config, run=folder, watch=watch, evaluate=evaluate)
             return Trial(outcome, model, folder.metrics())
 
     return run

@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.Monke
                 return opened.fileno()
 
         monkeypatch.setattr(table._lines, "_file", FullDisk())
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(EnvironmentFault, match="the disk is full"):
             run.metric(row(3))
         assert (tmp_path / "metrics.jsonl").read_bytes() == whole
         monkeypatch.setattr(table._lines, "_file", opened)

@@ -28,8 +28,10 @@ with watch.Watch(None, 10_000_000, title="pretrain") as shown:
     shown.start(10_000_000, 9_999_000)
     for step in range(9_999_001, 9_999_040):
         row = {"step": step, "train_loss": 2.3145, "lr": 6e-4, "grad_norm": 0.82, "tokens_per_second": 41234.0}
+        row |= {"mfu": 0.712, "memory_mb": 812.4, "skipped": 3 if step > 9_999_020 else 0}
         shown.step(row)
     shown.evaluated({"step": step, "val_loss": 2.5, "val_bits_per_byte": 1.213})
+    shown.sample(step, "Once", " upon a time\\n\\x9b31mthere \\x1b[31m was \\u4f60\\u597d " + 60 * "more ")
     shown.step({**row, "step": step + 1})
 """
 
@@ -65,12 +67,17 @@ def test_a_terminal_line_fits_and_says_the_loss(width: int) -> None:
     lines = [ESCAPE.sub("", line) for line in re.split(r"[\r\n]+", shown)]
     bars = [line for line in lines if line.startswith("pretrain")]
     assert bars and max(map(len, bars)) < width
-    if width > 40:
-        assert all("2.314" in line and "~2.314" in line for line in bars[-2:])
-        assert any("ETA" in line for line in bars)
+    assert all("loss 2.314" in line for line in bars[-2:])
+    if width == 40:
+        assert "10.0M/10.0M" in bars[-1], "a long count is shortened before the loss is dropped"
+    else:
+        assert all("9,999,040/10,000,000  loss 2.314  ~2.314  ETA" in line for line in bars[-1:])
     if width == 160:
-        for part in ("━", "9,999,040/10,000,000", "val 1.213 bits/byte", "41.2k tok/s", "lr 6.0e-04", "grad 0.82"):
+        for part in ("━", "3 skipped", "val 1.213 bits/byte", "41.2k tok/s", "MFU 71 %", "812 MB", "lr 6.0e-04"):
             assert part in bars[-1]
+        assert "skipped" not in bars[5]
+    [sample] = [line for line in lines if line.startswith("step 9,999,039 wrote: Once")]
+    assert len(sample) <= width and sample.endswith("…")
     assert any(line.startswith("step 9,999,039: val loss 2.500, bits per byte 1.213") for line in lines)
     assert any(re.fullmatch(r"tokenizing  … 4.00 MB in 0.\d s", line) for line in lines)
     assert any("a [bold]note[/bold]" in line and "你好" in line for line in lines)
@@ -106,6 +113,23 @@ def test_a_file_gets_the_first_line_then_one_now_and_then(
     steps = [int(re.split(r"[ /]+", line)[1].replace(",", "")) for line in err.splitlines()]
     assert steps[0] == 1 and steps[-1] == 1000 and len(steps) == 5
     assert "ETA 15.0 s" in err and "\x1b" not in err
+
+
+@pytest.mark.parametrize(("seconds_per_step", "first_step"), [(0.05, 40.0), (2.0, 2.0), (0.0001, 0.5)])
+def test_the_time_left_does_not_hang_on_the_first_step(
+    monkeypatch: pytest.MonkeyPatch, seconds_per_step: float, first_step: float
+) -> None:
+    """Which compiles: at ten million steps its forty seconds would promise twelve years."""
+    now = 0.0
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now)
+    shown = watch.Watch(None, 10_000_000, quiet=True)
+    shown.start(10_000_000, 0)
+    for step in range(1, 4):
+        now += first_step if step == 1 else seconds_per_step
+        shown.step({"step": step, "train_loss": 3.0})
+        assert shown._clock is not None
+        left = shown._clock.seconds_left(10_000_000)
+        assert left is None if step == 1 else left == pytest.approx((10_000_000 - step) * seconds_per_step)
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture) -> None:
