@@ -35,8 +35,8 @@ by hand. Each section names the command that writes it. A ratio above 1 means th
 class Row:
     """One comparison, or one figure of ours with a limit.
 
-    ours, peer: best of the run in `unit`; None where there is none. Seconds, bytes and distances ("apart") are better
-    small, all else big.
+    ours, peer: best of the run in `unit`; None where there is none. Seconds, bytes, bits and distances ("apart") are
+    better small, all else big.
     least_ratio: what `ratio` should reach. limit: what `ours` should not exceed (or, where more is better, reach).
     failed: why there are no figures: the two sides differ, something is missing. times: all repetitions, by side.
     """
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def is_better_small(self) -> bool:
-        return self.unit in ("s", "ms", "MB", "apart")
+        return self.unit in ("s", "ms", "MB", "apart", "bits per byte")
 
     @property
     def ratio(self) -> float | None:
