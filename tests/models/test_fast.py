@@ -27,7 +27,9 @@ def turned(x, theta=10_000.0):
 def logits_by_formula(model, ids, n_heads, n_kv_heads, softcap):
     p = dict(model.named_parameters())
     x = p["tok_embed.weight"][ids]
-    for n, name in ((2, "bigram_embed"), (3, "trigram_embed")) if model.config.ngram_rows else ():
+    names = {2: "bigram_embed", 3: "trigram_embed", 4: "fourgram_embed", 5: "fivegram_embed"}
+    longest = model.config.longest_ngram if model.config.ngram_rows else 1
+    for n, name in ((n, name) for n, name in names.items() if n <= longest):
         table = p[f"{name}.table.weight"]
         for row in range(len(ids)):
             for t in range(ids.shape[1]):
@@ -43,7 +45,9 @@ def logits_by_formula(model, ids, n_heads, n_kv_heads, softcap):
             for name, n in (("q", n_heads), ("k", n_kv_heads), ("v", n_kv_heads))
         )
         q, k = turned(rms(q, w["attn.q_norm.weight"])), turned(rms(k, w["attn.k_norm.weight"]))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        back = torch.arange(ids.shape[1])[:, None] - torch.arange(ids.shape[1])
+        seen = (back >= 0) & (back < (model.config.window or ids.shape[1]))
+        y = F.scaled_dot_product_attention(q, k, v, seen, enable_gqa=True)
         x = x + y.transpose(1, 2).flatten(-2) @ w["attn.o_proj.weight"].T
         y = rms(x, w["mlp_norm.weight"]) @ w["mlp.up_proj.weight"].T
         x = x + (y.clamp(min=0) ** 2) @ w["mlp.down_proj.weight"].T
@@ -51,9 +55,9 @@ def logits_by_formula(model, ids, n_heads, n_kv_heads, softcap):
     return softcap * torch.tanh(logits / softcap)
 
 
-@pytest.mark.parametrize("ngram_rows", [0, 53])
-def test_it_computes_its_formulas(ngram_rows):
-    model = tiny.small("fast", ngram_rows=ngram_rows)
+@pytest.mark.parametrize("fields", [{}, {"ngram_rows": 53}, {"ngram_rows": 53, "longest_ngram": 5}, {"window": 3}])
+def test_it_computes_its_formulas(fields):
+    model = tiny.small("fast", **fields)
     ids = torch.randint(VOCAB_SIZE, (2, 9))
     with torch.no_grad():
         torch.testing.assert_close(model(ids), logits_by_formula(model, ids, 6, 2, 15.0), atol=1e-5, rtol=1e-5)
@@ -95,9 +99,9 @@ def test_ngrams_see_what_attention_is_not_allowed_to():
 def test_ngrams_are_optimised_as_embeddings():
     from groundup.optim import groups
 
-    model = tiny.small("fast", ngram_rows=53)
+    model = tiny.small("fast", ngram_rows=53, longest_ngram=5)
     matrices, embeddings, _ = groups.split(model)
-    assert sum(len(table) == 53 for table in embeddings) == 2
+    assert sum(len(table) == 53 for table in embeddings) == 4
     assert all(len(matrix) != 53 for matrix in matrices)
 
 
@@ -107,6 +111,8 @@ def test_ngrams_are_optimised_as_embeddings():
         ({"softcap": -1.0}, "softcap is -1.0; valid values are above 0"),
         ({"softcap": float("inf")}, "softcap is inf"),
         ({"ngram_rows": -1}, "ngram_rows is -1; valid values are whole numbers from 1, and 0 for none"),
+        ({"window": -1}, "window is -1; valid values are whole numbers from 1, and 0 for no window"),
+        ({"longest_ngram": 6}, "longest_ngram is 6; valid values are 2, 3, 4, 5"),
         ({"head_dim": 3}, "head_dim is 3; valid values are even"),
     ],
 )

@@ -26,6 +26,8 @@ class Case(NamedTuple):
 YARN = RopeConfig(theta=500.0, scaling="yarn", factor=4.0, trained_context=8)
 CASES = {name: Case(name, {}) for name in models.names()} | {
     "fast-with-ngrams": Case("fast", {"ngram_rows": 53}),
+    "fast-with-longer-ngrams": Case("fast", {"ngram_rows": 53, "longest_ngram": 5}),
+    "fast-with-window": Case("fast", {"window": 3}),
     "fast-without-cap": Case("fast", {"softcap": 0.0}),
     "llama-yarn": Case("llama", {"rope": YARN}),
     "mixtral-with-window": Case("mixtral", {"window": 4}),
