@@ -91,7 +91,7 @@ def train(verb: str, config: Any, run_dir: Path, parent: str, make: Make, expect
                 shown.note(foreseen(config, expected, config.context_length))
             with world.main_first():
                 job = make(config, run_dir, shown.note)
-            check_rows(job.batches, config)
+            check_rows(job.batches, config, shown.note)
             if expected is None:
                 shown.note(foreseen(config, job.model.config, job.batches.context_length, verb == "sft"))
             checkup = Checkup(
@@ -139,14 +139,17 @@ def foreseen(config: Any, shape: Any, context_length: int, is_packed: bool = Fal
     )  # fmt: skip
 
 
-def check_rows(batches: Any, config: Any) -> None:
-    """A text of fewer rows than a batch would be seen several times in every step."""
+def check_rows(batches: Any, config: Any, notice: Callable[[str], object]) -> None:
+    """Fewer rows than a batch are seen several times in every step: DataError for text, a note for conversations."""
     n_rows, batch_size = batches.n_rows_per_epoch, config.train.batch_size
-    if n_rows < batch_size:
-        raise DataError(
-            f"the text fills {n_rows} rows of {batches.context_length} tokens, fewer than one batch of {batch_size}",
-            hint=f"use more text, --batch-size {n_rows}, or a smaller --context-length",
-        )
+    what = f"{n_rows} rows of {batches.context_length} tokens, fewer than one batch of {batch_size}"
+    if n_rows >= batch_size:
+        return
+    if hasattr(batches, "conversations"):
+        notice(f"the conversations fill {what}: --batch-size {n_rows} would do")
+    else:
+        hint = f"use more text, --batch-size {n_rows}, or a smaller --context-length"
+        raise DataError(f"the text fills {what}", hint=hint)
 
 
 def supervised(verb: str, config: Any) -> dict[str, Any]:

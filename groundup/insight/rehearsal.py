@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -41,6 +41,13 @@ from groundup.weights import portable
 
 FEW_LAYERS = (2, 4)
 """Models so deep are rehearsed; what deeper ones take lies on the line through both."""
+
+DEFAULT = dataclasses.asdict(TrainConfig())
+WITHOUT_EFFECT = (
+    "n_steps", "minutes", "lr", "matrix_lr", "warmup_steps", "seed", "eval_every", "save_every", "save_minutes", "keep",
+    "log",
+)  # fmt: skip
+"""What does not change a step's costs. So runs that differ in no more are rehearsed once."""
 
 META = torch.device("meta")
 Product = tuple[str, int, int, int, int]
@@ -102,20 +109,29 @@ def rehearse(
     name = next(name for name, each in DTYPES.items() if each == dtype)
     played = dataclasses.replace(
         train, precision=name, batch_size=n * rows, micro_batch_size=rows, gradient_accumulation_steps=0,
-        devices=1, compile=False,
+        devices=1, compile=False, device="auto", **{name: DEFAULT[name] for name in WITHOUT_EFFECT},
     )  # fmt: skip
+    return rehearsed(shape, played, context_length, device, is_packed, evaluation_rows or rows, FEW_LAYERS)
+
+
+@cache
+def rehearsed(
+    shape: Any, train: TrainConfig, context_length: int, device: str, is_packed: bool, evaluation_rows: int,
+    few_layers: tuple[int, int],
+) -> Rehearsal:  # fmt: skip
+    """The same of a `train` in which all is said."""
 
     def at(n_layers: int) -> tuple[list[Work], float]:
         stage = Stage(device)
         with warnings.catch_warnings(), stage, stage.ledger:
             warnings.simplefilter("ignore")
             few = dataclasses.replace(shape, n_layers=n_layers)
-            works = play(stage, few, played, context_length, is_packed, evaluation_rows or rows)
+            works = play(stage, few, train, context_length, is_packed, evaluation_rows)
         if device != "cpu" or not allocator.is_in_use():
             return works, 0.0
         return works, allocator.resident_bytes(stage.ledger.events)
 
-    low, high = FEW_LAYERS
+    low, high = few_layers
     if shape.n_layers <= high:
         works, resident = at(shape.n_layers)
     else:
@@ -125,6 +141,7 @@ def rehearse(
         resident = less + share * (more - less)
     peak = max(work.peak for work in works)
     start, _, _, gradients, update, evaluation = works
+    n = train.batch_size // train.micro_batch_size
     return Rehearsal(start, gradients, update, evaluation, n, peak, max(peak, resident))
 
 

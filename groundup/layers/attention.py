@@ -67,7 +67,9 @@ def attention(
 
     if is_fused(kernels):
         if is_best_by_products(q, k, mask, dropout):
-            return by_products(q, k, v, causal_mask(T, S, device=q.device) if is_square_causal else mask, scale)
+            y = by_products(q, k, v, causal_mask(T, S, device=q.device) if is_square_causal else mask, scale)
+            # Looking at the mask, as `is_best_by_products` does, would cut a compiled graph in two.
+            return y * mask.any(-1, keepdim=True) if mask is not None and torch.compiler.is_compiling() else y
         return F.scaled_dot_product_attention(
             q, k, v, mask, dropout, is_square_causal, scale=scale, enable_gqa=n_groups > 1
         )
@@ -103,7 +105,7 @@ def is_best_by_products(q: Tensor, k: Tensor, mask: Tensor | None, dropout: floa
     """Training in bf16 on a CPU: PyTorch's fused kernel takes 2 to 6 times as long, mostly in its backward pass."""
     is_training = torch.is_grad_enabled() and q.requires_grad and not dropout
     is_small_bf16 = q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.ndim > 2 and k.shape[-2] <= 1024
-    return is_training and is_small_bf16 and (mask is None or bool(mask.any(-1).all()))
+    return is_training and is_small_bf16 and (mask is None or torch.compiler.is_compiling() or bool(mask.any(-1).all()))
 
 
 def by_products(

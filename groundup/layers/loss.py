@@ -121,23 +121,27 @@ class _LinearCrossEntropy(torch.autograd.Function):
             # Summed over chunks in fp32: many small additions to a bf16 number would be rounded away.
             d_weight = torch.zeros_like(weight, dtype=total.dtype)
 
-        for chunk in rows.split(chunk_size):
+        # Where every position is a target, a slice: a view, where a list of rows would make copies.
+        n_rows, is_all = len(rows), len(rows) == len(targets)
+        for start in range(0, n_rows, chunk_size):
+            span = slice(start, min(start + chunk_size, n_rows))
+            chunk = span if is_all else rows[span]
             x, target = hidden[chunk], targets[chunk, None]
-            logits = x @ weight.T
+            logits = (x @ weight.T).to(total.dtype)
             if softcap:
-                bent = (logits.to(total.dtype) / softcap).tanh_()
+                bent = logits.div_(softcap).tanh_()
                 logits = bent * softcap
-            logprobs = torch.log_softmax(logits, dim=-1, dtype=total.dtype)
-            target_logprob = logprobs.gather(-1, target)
-            total -= target_logprob.sum()
+            target_logit = logits.gather(-1, target)
+            highest = logits.amax(-1, keepdim=True)
+            exponentials = logits.sub_(highest).exp_()
+            sums = exponentials.sum(-1, keepdim=True)
+            log_total = sums.log() + highest
+            total += (log_total - target_logit).sum()
             if z_loss:
-                log_total = logits.gather(-1, target) - target_logprob
                 total += z_loss * log_total.square().sum()
 
             if wants_gradient:
-                probs = logprobs.exp_()
-                if z_loss:
-                    probs *= 1 + 2 * z_loss * log_total
+                probs = exponentials.mul_((1 + 2 * z_loss * log_total) / sums if z_loss else 1 / sums)
                 d_logits = probs.scatter_add_(-1, target, probs.new_full(target.shape, -1))
                 if softcap:
                     d_logits *= bent.square_().neg_().add_(1)

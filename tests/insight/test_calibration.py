@@ -52,7 +52,7 @@ def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
 def test_two_steps_tell_two_unknowns():
     """A machine that multiplies at half of its peak and moves at a quarter of its bandwidth is found out."""
     known = Machine(flops={"cpu fp32": 1e11}, bandwidth=1e10, operation_seconds=1e-6)
-    truth = Machine(flops=known.flops, efficiency={"fp32": 0.5}, moving={"fp32": 2.5e9}, operation_seconds=1e-6)
+    truth = Machine(flops=known.flops, efficiency={"fp32": 0.5}, moving={"fp32": 2.5e9}, operation_seconds=1e-6, measured_in=1.0)
     steps = []
     from groundup.insight.rehearsal import rehearse
 
@@ -79,9 +79,8 @@ def test_rates_are_of_something():
 
 
 def test_a_trial_makes_steps_and_knows_its_memory(monkeypatch):
-    monkeypatch.setattr(trial, "SECONDS", 0.0)
     monkeypatch.setattr(trial, "import_what_a_run_does", lambda: None)
-    spec = Spec("llama", "nano", 2, 16, {"vocab_size": 64, "n_layers": 1}, "fp32", evaluation_rows=2)
+    spec = Spec("llama", "nano", 2, 16, {"vocab_size": 64, "n_layers": 1}, "fp32", evaluation_rows=2, seconds=0.0)
     made = trial.make(spec)
     assert min(made.gradients, made.update, made.evaluation) > 0
     assert made.peak_bytes >= made.base_bytes > 5e7

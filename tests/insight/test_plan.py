@@ -164,7 +164,7 @@ def test_without_a_measurement_no_seconds_are_told(monkeypatch, tmp_path):
 
 def test_a_run_that_cannot_fit_is_refused_with_flags_that_do(measured, monkeypatch, tmp_path):
     run = run_of(size="mini", batch_size=32, context_length=256)
-    monkeypatch.setattr(plan_costs, "limit_bytes", lambda: 5e8)
+    monkeypatch.setattr(plan_costs, "limit_bytes", lambda device="cpu": 5e8)
     with pytest.raises(EnvironmentFault, match="of memory, and there are 500 MB") as refused:
         before(run, tmp_path)
     assert "--micro-batch-size" in (refused.value.hint or "")
