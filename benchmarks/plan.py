@@ -52,7 +52,7 @@ def rows_of(case: Case, data: Path) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         flags = [str(data), *case.flags.split(), "--run-dir", str(Path(folder, "run")), "--prompt", "", "--keep", "1"]
         try:
-            first = json.loads(groundup("plan", *flags, "--n-steps", "100", "--json"))
+            first = json.loads(groundup("plan", *flags, "--n-steps", "100", "--no-trial", "--json"))
             n_steps = max(4, min(2000, round(SECONDS / first["seconds"]["step"])))
             flags += ["--n-steps", str(n_steps), "--warmup-steps", "1"]
             foreseen = json.loads(groundup("plan", *flags, "--json"))

@@ -189,13 +189,15 @@ def measure_pair(kind: str, repetitions: int) -> dict[str, list[float]]:
 
 def measure_overhead(repetitions: int) -> dict[str, list[float]]:
     """The loop's step, and the same three parts called by hand on the same model and batch."""
+    from groundup.train import losses
+
     ids = start()
     stepper = our_stepper("free", ids)
     batch = stepper.batches.batch(0)
     working, precise = stepper.precise.working, stepper.precise
 
     def bare() -> None:
-        total, n_targets, _ = stepper.loss(working, batch)
+        total, n_targets, _ = losses.next_token(working, batch)
         (total / n_targets).backward()
         precise.collect()
         for optimizer in stepper.optimizers:
@@ -219,11 +221,8 @@ def start() -> Any:
     """The ids of the one batch, in a process that is ready to measure."""
     import torch
 
-    from groundup.train.allocator import keep_freed_memory
-
     warnings.simplefilter("ignore")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), "groundup-benchmark-compiled")))
-    keep_freed_memory()  # for all sides, which share this process
     torch.manual_seed(0)
     return torch.randint(VOCAB_SIZE, (B, T + 1))
 
@@ -255,9 +254,7 @@ def our_stepper(kind: str, ids: Any) -> Any:
         n_steps=N_STEPS, batch_size=B, optimizer="adamw", lr=1e-4, weight_decay=0.1, schedule="constant",
         warmup_steps=0, compile=True, device="cpu",
     )  # fmt: skip
-    stepper = Stepper(our_model(kind), Same(), losses.next_token, config, distributed.World(torch.device("cpu")))
-    stepper.loss = losses.next_token
-    return stepper
+    return Stepper(our_model(kind), Same(), losses.next_token, config, distributed.World(torch.device("cpu")))
 
 
 def our_step(kind: str, ids: Any) -> tuple[Callable[[], float], int]:

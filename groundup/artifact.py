@@ -88,8 +88,8 @@ def writing_hashed(file: Path) -> Iterator[Callable[[Any], None]]:
                 view = view[opened.write(view) :]
 
         yield write
-    for folder, known in _digests.items():
-        if folder in file.parents:
+    for folder in file.parents:  # not over all: another thread may begin or end a folder of its own meanwhile
+        if (known := _digests.get(folder)) is not None:
             known[file] = {"size": size, "xxh3_128": digest.hexdigest()}
 
 

@@ -110,8 +110,10 @@ def _walk(cls: type, prefix: str, instance: Any) -> Iterator[Leaf]:
 def _fields(cls: type) -> list[tuple[dataclasses.Field, Any, str]]:
     """(field, its resolved type, the string written under it) of each field."""
     hints = typing.get_type_hints(cls)
-    documented = docstring_parser.parse_from_object(cls).params
-    docs = {item.arg_name: " ".join((item.description or "").split()) for item in documented}
+    # A field that is inherited is documented where it is written.
+    written = [base for base in reversed(cls.__mro__) if dataclasses.is_dataclass(base)]
+    documented = [item for base in written for item in docstring_parser.parse_from_object(base).params]
+    docs = {item.arg_name: " ".join((item.description or "").split()) for item in documented if item.description}
     return [(field, hints[field.name], docs.get(field.name, "")) for field in dataclasses.fields(cls)]
 
 

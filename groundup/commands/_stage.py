@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup import config as configs
-from groundup.errors import DataError
+from groundup.errors import DataError, UsageError
 
 # A stage's Config has these fields: run_dir, val_rows, resume_from, train, json, quiet, dry_run.
 
@@ -90,7 +90,8 @@ def train(verb: str, config: Any, run_dir: Path, parent: str, make: Make, expect
             if expected is not None:
                 shown.note(foreseen(config, expected, config.context_length))
             with world.main_first():
-                job = make(config, run_dir, shown.note)
+                job = make(config, folder.path, shown.note)
+            check_lengths(job)
             check_rows(job.batches, config, shown.note)
             if expected is None:
                 shown.note(foreseen(config, job.model.config, job.batches.context_length, verb == "sft"))
@@ -139,10 +140,21 @@ def foreseen(config: Any, shape: Any, context_length: int, is_packed: bool = Fal
     )  # fmt: skip
 
 
+def check_lengths(job: Job) -> None:
+    """A model of an earlier run, or one that --arch gave a context of its own, may be too short for the rows."""
+    longest = job.model.config.context_length
+    for batches, flag in ((job.batches, "--context-length"), (job.held_out, "--val-context-length")):
+        if batches.context_length > longest:
+            what = f"rows of {batches.context_length} tokens are too long for the model, whose context is {longest}"
+            raise UsageError(what, hint=f"{flag} {longest}")
+
+
 def check_rows(batches: Any, config: Any, notice: Callable[[str], object]) -> None:
     """Fewer rows than a batch are seen several times in every step: DataError for text, a note for conversations."""
     n_rows, batch_size = batches.n_rows_per_epoch, config.train.batch_size
     what = f"{n_rows} rows of {batches.context_length} tokens, fewer than one batch of {batch_size}"
+    if too_long := getattr(batches, "n_too_long", 0):
+        notice(f"{too_long} conversations are longer than {batches.context_length} tokens and are not learned from")
     if n_rows >= batch_size:
         return
     if hasattr(batches, "conversations"):

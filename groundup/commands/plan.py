@@ -8,6 +8,7 @@ groundup plan --sizes                          every size against its days on th
 """
 
 import functools
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -92,8 +93,8 @@ def propose(config: Config, machine: Any, limit: float, budget: float, device: s
     corpus = plan_corpus.look(config) if config.data else None
     shape = plan.shape_of(dataclasses.replace(config, arch={}, init_from=""), corpus)
     a_run = plan.run_of(shape, config.train, config.context_length, config.val_rows, False, device=device)
-    room = limit or plan_costs.limit_bytes()
-    rows = plan_choice.table(a_run, machine, room)
+    room = limit or plan_costs.limit_bytes(a_run.device)
+    rows = plan_choice.table(a_run, machine, room, budget)
     wanted = bool(budget or limit)
     best = plan_choice.largest_within(rows, budget) if wanted else None
     facts: dict[str, Any] = {"memory_limit": room, "budget_seconds": budget or None, "sizes": []}
@@ -141,7 +142,7 @@ def lines(found: Any, machine: Any) -> Iterator[str]:
     from groundup.insight.plan import TOKENS_PER_PARAMETER, duration, gb
 
     run, train, seconds = found.run, found.run.train, found.seconds
-    is_gpu = run.device != "cpu"
+    is_unknown = run.device != "cpu" and f"{run.device} {run.precision}" not in machine.flops
     yield f"Model      {found.n_parameters:,} parameters; training in {run.precision} on {run.device}"
     flops = found.flops_per_token
     yield f"           {flops / 1e6:,.1f} MFLOP a token, {flops * found.n_tokens:.3g} in all"
@@ -149,8 +150,12 @@ def lines(found: Any, machine: Any) -> Iterator[str]:
     batch = f"{train.batch_size} × {run.context_length} tokens, {parts}"
     yield f"Steps      {seconds.n_steps:,} of {batch}: {found.n_tokens / 1e6:,.2f}M tokens"
     ratio = found.tokens_per_parameter
-    verdict = "about right" if ratio >= TOKENS_PER_PARAMETER / 2 else "little: a smaller model would learn as much"
-    yield f"           {ratio:.1f} tokens per parameter; {TOKENS_PER_PARAMETER} are a good measure ({verdict})"
+    verdict = "about right"
+    if ratio < TOKENS_PER_PARAMETER / 2:
+        verdict = "fewer: a smaller model would learn as much"
+    elif ratio > TOKENS_PER_PARAMETER * 5:
+        verdict = "many more: a larger model would learn more"
+    yield f"           {ratio:,.1f} tokens per parameter; {TOKENS_PER_PARAMETER} are a good measure ({verdict})"
     if found.corpus:
         kind = "exactly" if found.corpus.is_exact else "about"
         yield (
@@ -158,10 +163,10 @@ def lines(found: Any, machine: Any) -> Iterator[str]:
             f"seen {found.epochs:.2f} times"
         )
     yield ""
-    if is_gpu:
+    if is_unknown:
         yield "Time       not told for a GPU: it is not measured here"
     else:
-        how = "by steps made on trial" if seconds.is_measured else "reckoned from this machine's calibration, ±25 %"
+        how = "by steps made on trial" if seconds.is_measured else "reckoned from this machine's calibration, roughly"
         yield f"Time       {duration(seconds.total)}, {how}"
         for name, n in seconds.phases.items():
             yield f"  {name:<38}{duration(n):>12}"
@@ -171,7 +176,8 @@ def lines(found: Any, machine: Any) -> Iterator[str]:
         yield f"  {seconds.step:.3g} s a step, {rate:,.0f} tokens/s, {share}"
     yield ""
     how = "measured on trial" if found.memory.is_measured else "reckoned"
-    yield f"Memory     {gb(found.memory.total)} at the peak, {how}; {gb(found.memory_limit)} are there"
+    there = f"; {gb(found.memory_limit)} are there" if math.isfinite(found.memory_limit) else ""
+    yield f"Memory     {gb(found.memory.total)} at the peak, {how}{there}"
     for name, n in found.memory.terms.items():
         yield f"  {name:<38}{gb(n):>12}"
     yield ""
@@ -186,7 +192,8 @@ def size_lines(rows: list[Any], a_run: Any, room: float) -> Iterator[str]:
     from groundup.insight.plan import duration, gb
 
     batch = f"{a_run.train.batch_size} × {a_run.context_length}"
-    yield f"20 tokens per parameter, {a_run.precision} on {a_run.device}, batches of {batch}, within {gb(room)}"
+    within = f", within {gb(room)}" if math.isfinite(room) else ""
+    yield f"20 tokens per parameter, {a_run.precision} on {a_run.device}, batches of {batch}{within}"
     yield ""
     yield (
         f"{'size':<14}{'parameters':>12}{'tokens':>10}"

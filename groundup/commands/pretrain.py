@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from groundup.commands import _stage
 from groundup.errors import ArtefactError, UsageError
-from groundup.train.config import TrainConfig
+from groundup.train.config import TrainConfig, how
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Config:
     """documents of the training split that are not to be read, by number; groundup data batch shows numbers"""
     prompt: str = "Once upon a time"
     """continued at every validation, as a sample; an empty one shows none"""
-    run_dir: str = ""
+    run_dir: str = how("")
     """where to write; by default runs/pretrain-<n>; an interrupted run goes on when named again"""
-    resume_from: str = ""
+    resume_from: str = how("")
     """go on from this checkpoint of the run, and from no other; by default from the newest that is whole"""
     train: TrainConfig = field(default_factory=TrainConfig)
     """the loop's settings"""

@@ -6,7 +6,7 @@ from typing import Any
 
 from groundup.commands import _stage
 from groundup.errors import UsageError
-from groundup.train.config import TrainConfig
+from groundup.train.config import TrainConfig, how
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Config:
     """asked at every validation, as a sample; an empty one shows none"""
     system: str = ""
     """system prompt of that sample; none by default"""
-    run_dir: str = ""
+    run_dir: str = how("")
     """where to write; by default runs/sft-<n>; an interrupted run goes on when named again"""
-    resume_from: str = ""
+    resume_from: str = how("")
     """go on from this checkpoint of the run, and from no other; by default from the newest that is whole"""
     train: TrainConfig = field(default_factory=lambda: TrainConfig(lr=1e-3, matrix_lr=0.01))
     """the loop's settings"""
@@ -66,7 +66,7 @@ def job(config: Config, run_dir: Path, notice: Any) -> _stage.Job:
 
     loaded = checkpoint.load(config.model, kernels=config.train.kernels)
     model, tokenizer = loaded.model, loaded.needed_tokenizer()
-    template = config.template or chat.name_for(tokenizer)
+    template = config.template or prepared_template(config) or chat.name_for(tokenizer)
     tokenizer.chat_template = chat.jinja_for(tokenizer, template)
     context_length = config.context_length or models.shape_of(model).context_length
     data = conversations_for(config, tokenizer, template, context_length, run_dir, notice)
@@ -101,4 +101,18 @@ def conversations_for(
             )  # fmt: skip
     data = shards.TokenData.open(path)
     from_text.check_tokenizer(data, tokenizer)
+    written = data.manifest.get("template", template)
+    if written != template:
+        hint = f"--template {written}, or prepare the conversations again"
+        raise UsageError(
+            f"the conversations are written by the template {written!r}, not {template!r}", where=str(path), hint=hint
+        )
     return data
+
+
+def prepared_template(config: Config) -> str:
+    """The template of conversations that are prepared already; "" for files that are yet to be."""
+    from groundup import artifact
+
+    manifest = Path(config.data[0]) / artifact.MANIFEST
+    return artifact.read_json(manifest).get("template", "") if manifest.exists() else ""

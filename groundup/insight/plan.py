@@ -132,7 +132,7 @@ def of_run(
     if corpus:
         n_rows = min(n_rows, max(1.0, 0.05 * corpus.n_tokens / run.context_length))
     evaluation = plan_costs.evaluation_seconds(run, played, machine, tried, n_rows)
-    saved = 4 * plan_costs.n_parameters(run.shape) + plan_costs.state_bytes(played)
+    saved = 4 * plan_costs.n_parameters(run.shape) + plan_costs.state_bytes(run, played)
     save = saved / (machine.disk_rate or 200e6)
 
     n_steps = train.n_steps
@@ -224,8 +224,10 @@ def faults(memory: Memory, disk: Disk, limit: float, free: float) -> list[str]:
 
 
 def gb(n_bytes: float) -> str:
-    """1.23 GB, of 10^9 bytes; MB below one."""
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+    """1.23 GB, of 10^9 bytes; MB and kB below one."""
+    if n_bytes >= 1e9:
+        return f"{n_bytes / 1e9:.2f} GB"
+    return f"{n_bytes / 1e6:.0f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.0f} kB"
 
 
 def before_run(

@@ -42,7 +42,7 @@ def that_fits(plan: Plan, machine: Machine) -> Choice | None:
 
 
 def largest_micro_batch(run: Run, machine: Machine, limit: float) -> tuple[int, Plan] | None:
-    """The most sequences at a time whose memory is within the limit, halving from what is asked for."""
+    """The most sequences at a time whose memory is within the limit, at most as many as are asked for."""
 
     def at(rows: int) -> Plan:
         smaller = changed(run, micro_batch_size=rows, gradient_accumulation_steps=0)
@@ -51,7 +51,8 @@ def largest_micro_batch(run: Run, machine: Machine, limit: float) -> tuple[int, 
     def fits(found: Plan) -> bool:
         return found.memory.total <= ROOM * limit
 
-    if 8 * n_parameters(run.shape) > ROOM * limit:
+    program = machine.base_bytes if run.device == "cpu" else 0.0
+    if 8 * n_parameters(run.shape) + program > ROOM * limit:
         return None  # weights and gradients alone
     rows, found = run.rows, at(run.rows)
     if fits(found):
@@ -59,9 +60,12 @@ def largest_micro_batch(run: Run, machine: Machine, limit: float) -> tuple[int, 
     one = at(1)
     if rows == 1 or not fits(one):
         return None
-    while (rows := max(n for n in range(1, rows // 2 + 1) if run.train.rows_per_device % n == 0)) > 1:
-        if fits(found := at(rows)):
-            return rows, found
+    # Memory grows with the sequences nearly along a line; where it foresees a fit, that is looked at.
+    slope = (found.memory.total - one.memory.total) / (rows - 1)
+    most = 1 + (ROOM * limit - one.memory.total) / max(slope, 1.0)
+    for n in range(rows - 1, 1, -1):
+        if run.train.rows_per_device % n == 0 and n <= most and fits(found := at(n)):
+            return n, found
     return 1, one
 
 
@@ -96,8 +100,8 @@ class Row:
     """0 where not even one sequence fits."""
 
 
-def table(run: Run, machine: Machine, limit: float) -> list[Row]:
-    """Every size of the family of `run`, trained as `run` is."""
+def table(run: Run, machine: Machine, limit: float, budget: float = 0.0) -> list[Row]:
+    """Every size of the family of `run`, trained as `run` is; up to the first that takes twice a budget."""
     rows = []
     for size, shape in sizes(models.name_of(run.shape), run.shape):
         one = dataclasses.replace(run, shape=shape)
@@ -109,6 +113,8 @@ def table(run: Run, machine: Machine, limit: float) -> list[Row]:
         n, plan = largest
         rate = run.tokens_per_step / plan.seconds.step
         rows.append(Row(size, plan.n_parameters, n_tokens, rate, n_tokens / rate, n, plan.memory.total))
+        if budget and rows[-1].seconds > 2 * budget:
+            break
     return rows
 
 

@@ -4,9 +4,9 @@ Everything about a step is from its rehearsal (see rehearsal.py), what this mach
 or, where a few steps were made on trial, from those.
 """
 
+import contextlib
 import math
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,13 @@ class Run:
 def memory(run: Run, played: Rehearsal, machine: Machine, tried: Result | None, mapped: float, save: float) -> Memory:
     """`mapped` are the bytes of token data that are read; `save` the seconds of writing a checkpoint."""
     n_weights = n_parameters(run.shape)
-    optimizer = state_bytes(played)
-    copy = 4 * n_weights + optimizer
+    mean, optimizer = mean_bytes(run), state_bytes(run, played) - mean_bytes(run)
+    copy = 4 * n_weights + optimizer + mean
     terms = {
         "Python, PyTorch and groundup": machine.base_bytes or 330e6,
         "weights in fp32": 4.0 * n_weights,
-        f"their copy in {run.precision}": played.start.end - 4 * n_weights,
+        "their running mean": mean,
+        f"their copy in {run.precision}": played.start.end - 4 * n_weights - mean,
         "optimizer's state": optimizer,
         "gradients": 4.0 * n_weights,
         "activations, at the peak": max(0.0, played.peak - played.start.end - optimizer - 4 * n_weights),
@@ -142,9 +143,14 @@ def n_parameters(shape: Any) -> int:
     return models.family(models.name_of(shape)).count_parameters(shape)
 
 
-def state_bytes(played: Rehearsal) -> float:
-    """The optimizer's state and the running mean: what is there after a step and was not before."""
-    return played.update.end - played.start.end
+def mean_bytes(run: Run) -> float:
+    """Of the running mean of the weights, where there is one: made with them, before the first step."""
+    return 4.0 * n_parameters(run.shape) if run.train.ema_decay else 0.0
+
+
+def state_bytes(run: Run, played: Rehearsal) -> float:
+    """What a checkpoint holds beside the weights: the optimizer's state, made in the first step, and the mean."""
+    return played.update.end - played.start.end + mean_bytes(run)
 
 
 def step_seconds(run: Run, played: Rehearsal, machine: Machine, tried: Result | None) -> float:
@@ -183,7 +189,7 @@ def limit_bytes(device: str = "cpu") -> float:
         return float(torch.cuda.get_device_properties(0).total_memory) if is_here else math.inf
     own = psutil.Process().memory_info().rss
     limits = [psutil.virtual_memory().available + own]
-    if sys.platform != "win32":
+    with contextlib.suppress(ImportError):  # on Windows
         import resource
 
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -191,7 +197,7 @@ def limit_bytes(device: str = "cpu") -> float:
             limits.append(soft)
     for file in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
         try:
-            limits.append(int(file.read_text()))
+            limits.append(int(file.read_text(encoding="ascii")))
         except (OSError, ValueError):
             continue  # no such limit, or "max"
     return float(min(limits))
@@ -207,7 +213,7 @@ def free_bytes(folder: Path) -> float:
 
 def disk(run: Run, played: Rehearsal, n_steps: int, made: dict[str, float], n_saves: int) -> Disk:
     """`made` are bytes that are written once: tokenizer and shards, where they are not there yet."""
-    one = 4 * n_parameters(run.shape) + state_bytes(played) + CHECKPOINT_PAPERS_BYTES + made.get("tokenizer", 0.0)
+    one = 4 * n_parameters(run.shape) + state_bytes(run, played) + CHECKPOINT_PAPERS_BYTES + made.get("tokenizer", 0.0)
     kept = min(n_saves, run.train.keep)
     most = min(n_saves, run.train.keep + 1) + (1 if n_saves > run.train.keep else 0)
     papers = METRIC_BYTES * n_steps + PAPERS_BYTES

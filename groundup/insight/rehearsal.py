@@ -164,7 +164,8 @@ def play(
             World(stage.shown_device),
         )  # fmt: skip
         if train.activation_checkpointing:
-            for block in stepper.precise.working.blocks:  # which device a tensor says it is on depends on who asks
+            # Which device a tensor says it is on depends on who asks.
+            for block in stepper.precise.working.blocks:  # pyright: ignore[reportGeneralTypeIssues]
                 block.forward = partial(block.forward, determinism_check="none")
     for step in range(2):  # in the second one, the optimizer's state is there from the beginning
         with part():
@@ -263,13 +264,6 @@ class _Counts(list):
         return list(self)
 
 
-def _attention_on_gpu(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
-) -> Tensor:  # fmt: skip
-    return _Flash.apply(q, k, v)  # pyright: ignore[reportReturnType]
-
-
 class _Flash(torch.autograd.Function):
     """What a GPU's fused attention keeps: queries, keys, values, their mean, one number for each query."""
 
@@ -284,11 +278,13 @@ class _Flash(torch.autograd.Function):
         return tuple(torch.empty_like(x) for x in ctx.saved_tensors[:3])
 
 
-def _attention(stage: Stage, *args: Any, **kwargs: Any) -> Tensor:
+def _attention(
+    stage: Stage, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
     if stage.shown_device.type == "cuda":
-        return _attention_on_gpu(*args, **kwargs)
-    q, k, v, mask, dropout, is_causal = (*args, None, 0.0, False)[:6]
-    if kwargs.get("enable_gqa"):
+        return _Flash.apply(q, k, v)  # pyright: ignore[reportReturnType]
+    if enable_gqa:
         n_groups = q.shape[-3] // k.shape[-3]
         k, v = k.repeat_interleave(n_groups, -3), v.repeat_interleave(n_groups, -3)
     if dropout:  # PyTorch's kernel for CPUs knows none: it takes the formula
@@ -344,8 +340,11 @@ class Ledger(TorchDispatchMode):
         return out
 
     def _answer(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """What the operation returns. The layers of a model ask for the same again and again, and PyTorch takes its time
-        to say which shape comes out; so an answer that shares no memory with what was given is remembered."""
+        """What the operation returns.
+
+        The layers of a model ask for the same again and again, and PyTorch takes its time to say which shape comes out.
+        So an answer that shares no memory with what was given is remembered.
+        """
         if is_in_place(func):
             return args[0]  # nothing is written where nothing is
         if func._schema.is_mutable or any(each.alias_info for each in func._schema.returns):
@@ -405,7 +404,7 @@ def _kind(tensor: Tensor) -> Kind:
 
 
 def _kinds(value: Any) -> Any:
-    """The same for what an operation is given: tensors by their kind, all else as it is, with its type (1 is not 1.0)."""
+    """The same for what an operation is given: tensors by their kind, all else with its type, for 1 is not 1.0."""
     if isinstance(value, Tensor):
         return _kind(value)
     if isinstance(value, tuple | list):

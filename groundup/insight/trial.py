@@ -53,10 +53,11 @@ class Spec:
 
     @cached_property
     def train(self) -> TrainConfig:
-        settings = {"precision": self.precision, **self.settings}
+        settings: dict[str, Any] = {"precision": self.precision, **self.settings}
         known = {"minutes", "devices", "gradient_accumulation_steps", "log", "compile"}
         settings = {name: value for name, value in settings.items() if name not in known}
-        return TrainConfig(**settings | {"batch_size": self.rows * self.n_micro_batches, "micro_batch_size": self.rows})
+        settings |= {"batch_size": self.rows * self.n_micro_batches, "micro_batch_size": self.rows}
+        return TrainConfig(**settings)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def in_child(specs: list[Spec], timeout: float) -> list[Result]:
     """Try them one after the other in one fresh process. EnvironmentFault if it fails or takes too long."""
     with tempfile.TemporaryDirectory() as folder:
         asked, answer = Path(folder, "asked.json"), Path(folder, "answer.json")
-        asked.write_text(json.dumps([asdict(spec) for spec in specs]))
+        asked.write_text(json.dumps([asdict(spec) for spec in specs]), encoding="utf-8")
         command = [sys.executable, "-m", "groundup.insight.trial", str(asked), str(answer)]
         try:
             done = subprocess.run(
@@ -88,7 +89,7 @@ def in_child(specs: list[Spec], timeout: float) -> list[Result]:
         if done.returncode or not answer.is_file():
             last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
             raise EnvironmentFault(f"a trial of the configuration failed: {last}")
-        return [Result(**result) for result in json.loads(answer.read_text())]
+        return [Result(**result) for result in json.loads(answer.read_text(encoding="utf-8"))]
 
 
 def make(spec: Spec) -> Result:
@@ -167,11 +168,15 @@ def resident_bytes() -> int:
 def peak_bytes() -> int:
     """The most memory that this process ever held."""
     status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines() if status.exists() else []
     peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
     if peaks:
         return peaks[0]
-    import resource  # not on Windows
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -191,8 +196,8 @@ def kernel_bytes(n: int = 16) -> float:
 
 
 def main(asked: str, answer: str) -> None:
-    specs = [Spec(**spec) for spec in json.loads(Path(asked).read_text())]
-    Path(answer).write_text(json.dumps([asdict(make(spec)) for spec in specs]))
+    specs = [Spec(**spec) for spec in json.loads(Path(asked).read_text(encoding="utf-8"))]
+    Path(answer).write_text(json.dumps([asdict(make(spec)) for spec in specs]), encoding="utf-8")
 
 
 if __name__ == "__main__":

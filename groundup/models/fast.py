@@ -70,7 +70,7 @@ class Config:
     norm_eps: float = 1e-6
     dropout: float = 0.0
     """Of the embeddings and both outputs of a block; only in training. For small texts that are seen many times. Not of
-    the attention weights: it would cost the fast kernels."""
+    the attention weights: the quickest form of attention has none."""
     tie_embeddings: bool = False
     """Whether the output head is the embedding table, which then does not start at zero."""
     rope: RopeConfig = field(default_factory=RopeConfig)

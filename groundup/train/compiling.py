@@ -56,7 +56,7 @@ def compile_model(model: nn.Module, notice: Callable[[str], object] = lambda tex
             notice(f"compiling the model: {wait}; it is kept for the next run in {folder()}")
         return fast(ids, positions=positions, mask=mask)
 
-    model.hidden = hidden
+    model.hidden = hidden  # pyright: ignore[reportArgumentType]
     return True
 
 

@@ -81,7 +81,7 @@ class TrainConfig:
     save_every: int = 0
     """steps between checkpoints; 0 means at every validation"""
     save_minutes: float = how(10.0)
-    """a checkpoint also after this many minutes without one"""
+    """a checkpoint also after this many minutes without one; 0: only when it is due"""
     keep: int = how(2)
     """newest checkpoints kept, besides the best"""
     on_save_error: Literal["stop", "warn"] = how("stop")

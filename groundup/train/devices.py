@@ -86,6 +86,11 @@ def dtype_for(wanted: str, device: torch.device) -> torch.dtype:
     return DTYPES[wanted]
 
 
+def widest_dtype(device: torch.device) -> torch.dtype:
+    """What long sums are added up in: Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def memory_mb(device: torch.device) -> float:
     """Megabytes (10^6 bytes) in use: on a GPU the most that tensors have held so far, else what this process holds."""
     if device.type == "cuda":

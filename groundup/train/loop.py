@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from groundup.errors import Stopped
+from groundup.errors import EnvironmentFault, Stopped
 from groundup.tokenizer.protocol import Tokenizer
 from groundup.train import devices, distributed, faulty_steps, step_dirs
 from groundup.train.budget import N_PARTS, Budget, Pace
@@ -104,7 +104,7 @@ def train(
                 run.event("stopped", step=this.progress.step, signal=stop.name)
                 raise Stopped(
                     f"stopped at step {this.progress.step} of {this.n_steps}"
-                    + " with a checkpoint saved" * bool(this.progress.step),
+                    + " with a checkpoint saved" * (saver.step_dir is not None and not saver.has_failed),
                     where=str(run.path),
                     hint="the same command goes on from here",
                 )
@@ -119,7 +119,10 @@ def train(
             this.say(doctor.look(row, model))
             saver.check()
         saver.wait()
-    assert saver.step_dir is not None, "a run has at least one step, and its last step is saved"
+    if saver.step_dir is None or saver.has_failed:  # with on_save_error = "warn"
+        what = f"the run is over, and its last step, {this.progress.step}, could not be saved"
+        hint = "free some space there; the same command goes on from the last checkpoint"
+        raise EnvironmentFault(what, where=str(run.path), hint=hint)
     return Outcome(this.progress.step, this.progress.seconds, this.progress.metrics, saver.step_dir)
 
 
@@ -189,12 +192,12 @@ class Training:
 
     def step(self) -> dict[str, Any]:
         """Make one update, or leave it out where its numbers are wrong; returns the row for metrics.jsonl."""
-        began, step = time.monotonic(), self.progress.step
+        began, step = time.perf_counter(), self.progress.step  # Windows' monotonic clock takes a short step for none
         self.world.beat(step)
         if self.guard.passes_over(step):
             return self._row(step, None, 0.0)
         found = self.stepper.gradients(step)
-        if not found.is_finite and self.stepper.scale.is_used and math.isfinite(found.loss):
+        if not found.is_finite and self.stepper.scale.can_fall and math.isfinite(found.loss):
             verdict = "skip"  # fp16 overflowed, which tells its scale something and the guard nothing
         else:
             verdict = self.guard.judge(step, found.loss, found.norm)
@@ -211,7 +214,7 @@ class Training:
             self.stepper.drop()
             self.progress.n_skips += 1
         self.progress.n_tokens += found.n_tokens
-        seconds = time.monotonic() - began
+        seconds = time.perf_counter() - began
         self._window = (self._window[0] + seconds, self._window[1] + 1)
         row = self._row(step, found, factor)
         return row | {"tokens_per_second": round(found.n_tokens / seconds)}
@@ -256,12 +259,13 @@ class Training:
         """To the last good checkpoint; the steps that led here are passed over from now on."""
         self.stepper.drop()
         self.saver.wait()
-        if not self.guard.can_go_back:
-            raise faulty_steps.given_up(self.stepper.batches, self.guard.bad_steps, self.run.path, self.guard.last_good)
-        good = self.guard.last_good
-        assert good is not None
+        there = self.world.from_main([step_dirs.step_of(step_dir) for step_dir in step_dirs.all_of(self.run.path)])
+        good = self.guard.last_good if there else None
+        if good is None or not self.guard.can_go_back:
+            raise faulty_steps.given_up(self.stepper.batches, self.guard.bad_steps, self.run.path, good)
+        good = good if good in there else there[-1]  # a disk that refused it, and was forgiven, has one before it
         broken = self.guard.state()
-        self.resume(step_dirs.path_of(self.run.path, good) if good else None)
+        self.resume(step_dirs.path_of(self.run.path, good))
         saved = self.progress.guard
         self.guard.load(broken)
         passed = self.guard.go_back(saved)
@@ -292,13 +296,16 @@ class Training:
         if self.evaluate is None or progress.evaluated_step == progress.step or not (is_due or self.is_over):
             return
         breaking_off = stop.breaking_off() if self.world.world_size == 1 else contextlib.nullcontext()
-        with breaking_off, self.stepper.evaluating() as model:
+        with self.stepper.evaluating() as model, breaking_off:  # in this order: changing weights must not be broken off
             metrics = self.world.from_main(self.evaluate(model, progress.step))
         progress.metrics, progress.evaluated_step = metrics, progress.step
         self.saved_step = -1  # what a stopped run saved at this step did not know them
         if "val_loss" in metrics:
             is_best = metrics["val_loss"] < progress.best_val_loss
-            progress.n_bad_evaluations = 0 if is_best else progress.n_bad_evaluations + 1
+            if is_best:
+                progress.n_bad_evaluations = 0
+            elif not self.guard.passes_over(progress.step - 1):  # of weights that had no step to get better in
+                progress.n_bad_evaluations += 1
             if is_best:
                 progress.best_val_loss, progress.best_step = metrics["val_loss"], progress.step
         row = {"step": progress.step, **metrics}
@@ -311,10 +318,13 @@ class Training:
         """Save as often as the configuration says, at the best step, at the last, and where the clock says so."""
         step, every = self.progress.step, self.config.save_every or self.config.eval_every
         is_due = step % every == 0 if every else self.is_tenth()
-        if step and (is_due or self.is_over or self.progress.best_step == step) and self.guard.is_calm:
+        is_due |= self.progress.best_step == step
+        if step and (self.is_over or (is_due and self.guard.is_calm)):
             self.guard.note_checkpoint(step)
             self.save()
-        elif self.world.any(time.monotonic() - self.saved_at > 60 * self.config.save_minutes):
+        elif self.config.save_minutes and self.world.any(
+            time.monotonic() - self.saved_at > 60 * self.config.save_minutes
+        ):
             self.save()
         if self.config.minutes and self.pace.begins_part(step, N_PARTS):
             self._look_at_the_clock()

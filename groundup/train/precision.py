@@ -64,6 +64,10 @@ class Masters:
             master.grad = work.grad = None
 
 
+SMALLEST_SCALE = 2.0**-20
+"""A sum over a million targets is then like a mean. Without an end, a scale would fall to zero in a broken run."""
+
+
 class LossScale:
     """The factor of an fp16 loss: halved when a gradient overflows, doubled after `patience` steps without.
 
@@ -76,13 +80,18 @@ class LossScale:
         self.n_good = 0
         self._patience = patience
 
+    @property
+    def can_fall(self) -> bool:
+        """May an overflow be the scale's fault? Where it is this small already, the fault lies elsewhere."""
+        return self.is_used and self.value > SMALLEST_SCALE
+
     def update(self, is_finite: bool) -> None:
         """After each step: were its gradients finite?"""
         if not self.is_used:
             return
         self.n_good = self.n_good + 1 if is_finite else 0
         if not is_finite:
-            self.value /= 2
+            self.value = max(self.value / 2, SMALLEST_SCALE)
         elif self.n_good == self._patience:
             self.value, self.n_good = self.value * 2, 0
 

@@ -44,7 +44,7 @@ class RepeatedRows:
             if self._epoch_of(before + 1) > epoch + 1 + 1e-9:  # its last rows belong to the next epoch
                 return
         for row in rows:
-            if row in self._seen:
+            if self._seen.get(row, before) < before:  # a run that went back sees a step again, which is no repeat
                 self._n_repeats += 1
                 self._distance = before - self._seen[row]
             self._seen[row] = before

@@ -129,10 +129,16 @@ class RunFolder:
         self.run["facts"].update(facts)
         self._save()
 
-    def forget_after(self, step: int) -> None:
-        """Drop what was recorded after `step`: resumed from that checkpoint, the run writes those rows again."""
-        for name in ("metrics.jsonl", "samples.jsonl"):
-            tables.cut_end(self.path / name, lambda row: row["step"] > step)
+    def forget_after(self, step: int, is_evaluated: bool = True) -> None:
+        """Drop what was recorded after `step`: resumed from that checkpoint, the run writes those rows again.
+
+        Where the checkpoint does not know the evaluation at `step`, its samples and its row are written again, too.
+        """
+        tables.cut_end(self.path / "samples.jsonl", lambda row: row["step"] >= step + is_evaluated)
+        tables.cut_end(
+            self.path / "metrics.jsonl",
+            lambda row: row["step"] > step or (not is_evaluated and row["step"] == step and "seconds" not in row),
+        )
         self._csv.cut_end()
         self.event("resumed", step=step)
 

@@ -70,6 +70,8 @@ class Saver:
         """After `resume` and `roll_back`: the extra tensors of that checkpoint, by the names they were saved under."""
         self.step_dir: Path | None = None
         """The newest checkpoint that is known to be whole: resumed from, or written (after `wait`)."""
+        self.has_failed = False
+        """Was the last save refused by the disk, and forgiven? Known after `wait`."""
         self._run = run
         self._model = model
         self._optimizers = list(optimizers)
@@ -155,12 +157,12 @@ class Saver:
         self._writing.wait()
         ended, self._writing = self._writing, None
         if ended.error is None and ended.is_over:
-            self.step_dir = ended.step_dir
+            self.step_dir, self.has_failed = ended.step_dir, False
         elif ended.error is not None:
             self._failed(ended.step_dir, ended.error)
 
     def _failed(self, step_dir: Path, error: BaseException) -> None:
-        self._saved = None
+        self._saved, self.has_failed = None, True
         if self._on_error != "warn" or not isinstance(error, EnvironmentFault | OSError):
             raise error
         self._run.event("save_failed", path=step_dir.name, reason=str(error))
@@ -259,7 +261,7 @@ class Saver:
         self._saved = dict(saved)
         saved.pop("identity", None)
         progress = Progress.from_json(saved, where=str(step_dir))
-        self._run.forget_after(progress.step)
+        self._run.forget_after(progress.step, is_evaluated=progress.evaluated_step == progress.step)
         progress.seconds = self._run.last_known("seconds", 0.0)
         if self._is_main:
             self._point_at(step_dir, progress)

@@ -20,7 +20,7 @@ from groundup.optim.ema import Ema
 from groundup.optim.schedules import SCHEDULES
 from groundup.train import compiling, memory
 from groundup.train.config import TrainConfig
-from groundup.train.devices import dtype_for
+from groundup.train.devices import dtype_for, widest_dtype
 from groundup.train.diagnosis import Doctor
 from groundup.train.distributed import World
 from groundup.train.precision import LossScale, Masters
@@ -97,7 +97,7 @@ class Stepper:
 
     def _gradients(self, step: int) -> Gradients:
         world, share = self.world, self.world.rows(self.config.batch_size)
-        sums = torch.zeros(3, dtype=torch.float64, device=world.device)  # of losses, targets and tokens
+        sums = torch.zeros(3, dtype=widest_dtype(world.device), device=world.device)  # of losses, targets and tokens
         for first in range(share.start, share.stop, self.micro_rows):
             rows = slice(first, min(first + self.micro_rows, share.stop))
             batch = self.batches.batch(step, rows)
@@ -108,7 +108,7 @@ class Stepper:
                 loss_sum, n_targets, _ = self.shared(batch)
                 (loss_sum * self.scale.value if self.scale.is_used else loss_sum).backward()
             self.precise.collect()
-            sums += torch.stack([loss_sum.detach().double(), *sums.new_tensor([n_targets, batch.ids.numel()])])
+            sums += torch.stack([loss_sum.detach().to(sums.dtype), *sums.new_tensor([n_targets, batch.ids.numel()])])
         loss_sum, n_targets, n_tokens = world.sum(sums).tolist()
 
         if self.doctor is not None:

@@ -13,6 +13,7 @@ import contextlib
 import csv
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,7 @@ class _Appender:
     def __init__(self, path: Path):
         self._path = path
         self._file: io.FileIO | None = None
+        self._closing = threading.Lock()  # the thread that saves a checkpoint syncs what another one may close
 
     def append(self, line: bytes) -> None:
         if self._file is None:
@@ -199,13 +201,15 @@ class _Appender:
             raise
 
     def sync(self) -> None:
-        if self._file is not None:
-            os.fsync(self._file.fileno())
+        with self._closing:
+            if self._file is not None:
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        with self._closing:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
 
 def _header(path: Path) -> list[str]:

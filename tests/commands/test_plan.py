@@ -7,7 +7,7 @@ import pytest
 from groundup.cli import main
 from groundup.commands import plan as command
 from groundup.errors import UsageError
-from groundup.insight import calibration
+from groundup.insight import calibration, plan_choice
 from groundup.insight.calibration import Machine
 from groundup.text import stories
 
@@ -21,6 +21,7 @@ QUICK = ("--no-trial", "--precision", "fp32", "--device", "cpu", "--vocab-size",
 @pytest.fixture(autouse=True)
 def _measured(monkeypatch, tmp_path):
     monkeypatch.setattr(calibration, "machine", lambda quick=False, notice=None: MACHINE)
+    monkeypatch.setattr(plan_choice, "LARGEST", 1e7)
     monkeypatch.chdir(tmp_path)
 
 
@@ -31,9 +32,10 @@ def text(tmp_path):
     return path
 
 
-def told(capsys, *arguments):
+def told(capsys, *arguments) -> tuple[int, str, str]:
     code = main(["plan", *map(str, arguments)])
-    return code, *capsys.readouterr()
+    out, err = capsys.readouterr()
+    return code, out, err
 
 
 def test_a_plan_for_people_and_for_machines(text, capsys):
@@ -61,14 +63,14 @@ def test_a_file_stands_in_the_place_of_data_and_flags_beat_it(text, tmp_path, ca
 
 
 def test_what_cannot_fit_ends_with_4_and_flags_that_fit(text, capsys):
-    code, out, err = told(capsys, text, "--memory", "500MB", "--size", "mini", "--batch-size", "64", *QUICK)
+    code, out, err = told(capsys, text, "--memory", "500MB", "--size", "micro", "--batch-size", "256", *QUICK)
     assert code == 4 and "Memory" in out
     assert "this cannot be" in err and "--micro-batch-size" in err
 
 
 def test_sizes_budget_and_memory(text, capsys):
     small = ("--batch-size", "8")
-    code, out, _ = told(capsys, "--sizes", "--memory", "600MB", *small, *QUICK)
+    code, out, _ = told(capsys, "--sizes", "--memory", "450MB", *small, *QUICK)
     assert code == 0 and "nano" in out and "does not fit" in out and "days" in out
     code, out, _ = told(capsys, text, "--memory", "600MB", "--budget", "20h", "--json", *small, *QUICK)
     proposal = json.loads(out)["proposal"]

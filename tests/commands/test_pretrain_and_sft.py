@@ -1,6 +1,7 @@
 """The two trainings as a user calls them: raw text in, a checkpoint out that transformers opens, then a chat model."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -231,3 +232,35 @@ def test_a_comparison_trains_every_combination_and_tells_the_best(text, tmp_path
 
     code, out = pretrain(capsys, text, tmp_path / "no", "--compare", "norm=rms,nrom", model=("--model", "lab"))
     assert code == 2 and "norm" in out.err
+
+
+def test_a_run_goes_on_when_its_folder_is_named_and_from_a_checkpoint_that_is_named(
+    text, tmp_path, monkeypatch, capsys
+):
+    """Also where the folder had its name from us the first time, or is told in another way."""
+    monkeypatch.chdir(tmp_path)
+    steps = ("--n-steps", "4", "--save-every", "2", "--keep", "9")
+    code, out = pretrain(capsys, text, "", *steps)
+    first = json.loads(out.out)
+    assert code == 0 and first["run_dir"] == str(Path("runs", "pretrain-1"))
+    code, out = pretrain(capsys, text, f"{tmp_path}/runs/pretrain-1", *steps)
+    assert code == 0, out.err
+    earlier = str(Path("runs", "pretrain-1", "checkpoints", "step-00000002"))
+    code, out = pretrain(capsys, text, Path("runs", "pretrain-1"), *steps, "--resume-from", earlier)
+    assert code == 0, out.err
+    assert json.loads(out.out)["val_loss"] == first["val_loss"]
+    assert '"kind":"resumed","step":2' in Path("runs", "pretrain-1", "events.jsonl").read_text()
+
+
+def test_rows_longer_than_the_model_and_conversations_of_another_template_are_refused(text, belle, tmp_path, capsys):
+    gpt2 = ("--arch.n-layers", "1", "--arch.d-model", "32", "--arch.n-heads", "2")
+    fast = [*FAST, "--vocab-size", "300", "--context-length", "32", "--n-steps", "2"]
+    assert main(["pretrain", text, "--model", "gpt2", *gpt2, *fast, "--run-dir", str(tmp_path / "base")]) == 0
+    sft = ["sft", str(tmp_path / "base"), *FAST, "--n-steps", "2"]
+    made = ["--data", belle, "--run-dir", str(tmp_path / "long"), "--context-length", "128"]
+    assert main([*sft, *made]) == 2
+    said = capsys.readouterr().err
+    assert "rows of 128 tokens are too long for the model, whose context is 32" in said
+    made = ["--data", str(tmp_path / "long" / "data"), "--run-dir", str(tmp_path / "other"), "--template", "plain"]
+    assert main([*sft, *made]) == 2
+    assert "written by the template 'chatml', not 'plain'" in capsys.readouterr().err

@@ -52,7 +52,9 @@ def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
 def test_two_steps_tell_two_unknowns():
     """A machine that multiplies at half of its peak and moves at a quarter of its bandwidth is found out."""
     known = Machine(flops={"cpu fp32": 1e11}, bandwidth=1e10, operation_seconds=1e-6)
-    truth = Machine(flops=known.flops, efficiency={"fp32": 0.5}, moving={"fp32": 2.5e9}, operation_seconds=1e-6, measured_in=1.0)
+    truth = Machine(
+        flops=known.flops, efficiency={"fp32": 0.5}, moving={"fp32": 2.5e9}, operation_seconds=1e-6, measured_in=1.0
+    )
     steps = []
     from groundup.insight.rehearsal import rehearse
 

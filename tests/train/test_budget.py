@@ -25,7 +25,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 0.0
-        monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: self.now, perf_counter=lambda: self.now))
 
     def work(self, seconds):
         def do():
