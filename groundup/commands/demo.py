@@ -199,7 +199,12 @@ class Demo:
                 run_dir=str(self.run_dir / "sft"),
                 quiet=self.config.quiet,
                 train=TrainConfig(
-                    minutes=self.tuning_share * self.config.minutes, batch_size=16, lr=3e-3, seed=self.config.seed
+                    minutes=self.tuning_share * self.config.minutes,
+                    batch_size=16,
+                    lr=3e-3,
+                    # Looking things up is learned at the full rate, all at once, and nobody knows when.
+                    cooldown_fraction=0.0 if is_own else 0.3,
+                    seed=self.config.seed,
                 ),
             )
         )
