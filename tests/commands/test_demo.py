@@ -79,7 +79,7 @@ def test_own_text_and_conversations(here, capsys):
 
 
 def test_missing_input_is_one_sentence(here, capsys):
-    for arguments in (["--data", "nowhere"], ["--minutes", "0"], ["--skip", "tokenizer"]):
+    for arguments in (["--data", "nowhere"], ["--minutes", "-1"], ["--skip", "tokenizer"]):
         code, _, err = demo(capsys, *arguments)
         assert code == 2 and err.startswith("error:") and "Traceback" not in err
     assert not (here / "runs").exists()
