@@ -16,7 +16,7 @@ from groundup.errors import UsageError
 PHASES = ("corpus", "tokenizer", "shards", "pretrain", "sft", "evaluate", "report")
 # Enough that looking things up is learned, which happens all at once and late. Steps and not minutes: on a machine that
 # is slow today the demo takes longer, and ends with the same model.
-PRETRAINING_STEPS, TUNING_STEPS = 220, 2200
+PRETRAINING_STEPS, TUNING_STEPS = 220, 2000
 OWN_MINUTES = 4.6
 TUNING_SHARE = 0.86  # of the minutes: looking things up takes far longer to learn than the stories
 OWN_TUNING_SHARE = 0.35  # with one's own text, which deserves most of them
@@ -206,8 +206,6 @@ class Demo:
                     **self.length(self.tuning_share, TUNING_STEPS),
                     batch_size=16,
                     lr=3e-3,
-                    # Looking things up is learned at the full rate, all at once, and nobody knows when.
-                    cooldown_fraction=0.0 if is_own else 0.4,
                     seed=self.config.seed,
                 ),
             )
