@@ -65,6 +65,7 @@ def stepper(compiled: bool, told: list[str]) -> Stepper:
 def test_compiled_steps_are_the_plain_ones_in_one_graph(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
     told: list[str] = []
     compiled, plain = stepper(True, told), stepper(False, [])
     for step in range(3):
