@@ -301,13 +301,11 @@ class Training:
         progress.metrics, progress.evaluated_step = metrics, progress.step
         self.saved_step = -1  # what a stopped run saved at this step did not know them
         if "val_loss" in metrics:
-            is_best = metrics["val_loss"] < progress.best_val_loss
-            if is_best:
+            if metrics["val_loss"] < progress.best_val_loss:
+                progress.best_val_loss, progress.best_step = metrics["val_loss"], progress.step
                 progress.n_bad_evaluations = 0
             elif not self.guard.passes_over(progress.step - 1):  # of weights that had no step to get better in
                 progress.n_bad_evaluations += 1
-            if is_best:
-                progress.best_val_loss, progress.best_step = metrics["val_loss"], progress.step
         row = {"step": progress.step, **metrics}
         self.run.metric(row)
         self.watch.evaluated(row)

@@ -38,7 +38,7 @@ Field = tuple[str, str]  # text, style
 class Watch:
     """Shows a training run of `n_steps` updates. `step` and `evaluated` take the rows that `RunFolder.metric` takes.
 
-    Rate and ETA are counted from the first reported step on: they speak of this session only, and not of its first
+    Rate and ETA are counted from the first reported step on: they speak of this attempt only, and not of its first
     step, which compiles kernels and warms caches up and would promise years to a run of ten million steps.
     """
 
