@@ -6,17 +6,18 @@ The textbook form makes eight passes over each weight, the fused one a single pa
 12.2M weights, 1.2 and 0.28 ms for 0.4M.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from groundup.layers.kernels import Kernels, is_fused
+from groundup.optim.optimizer import Optimizer
 from groundup.optim.shards import local
 
 
-class AdamW(torch.optim.Optimizer):
+class AdamW(Optimizer):
     """Moves each weight against the running mean of its gradient, divided by the gradient's running size.
 
     `betas` are the decay rates of the two running averages, `eps` keeps the division finite, and `weight_decay` pulls
@@ -40,22 +41,14 @@ class AdamW(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self.is_fused = is_fused(kernels)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Make one update from the gradients in place; returns the closure's loss when one is given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            for weight in weights:
-                state = self.state[weight]
-                if not state:
-                    state.update(step=0, mean=torch.zeros_like(weight), square=torch.zeros_like(weight))
-                state["step"] += 1
-            (self._update_fused if self.is_fused else self._update)(weights, group)
-        return loss
+    def update_group(self, group: dict[str, Any]) -> None:
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        for weight in weights:
+            state = self.state[weight]
+            if not state:
+                state.update(step=0, mean=torch.zeros_like(weight), square=torch.zeros_like(weight))
+            state["step"] += 1
+        (self._update_fused if self.is_fused else self._update)(weights, group)
 
     def _update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         """The two algorithms in their own words, weight by weight."""

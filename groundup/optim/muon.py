@@ -4,13 +4,14 @@ A gradient matrix is dominated by a few directions. Muon replaces its singular v
 directions are learned as quickly as common ones. Source: https://kellerjordan.github.io/posts/muon/ (K. Jordan et al.).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from groundup.layers.kernels import Kernels, is_fused
+from groundup.optim.optimizer import Optimizer
 from groundup.optim.shards import local, share, whole
 
 # The quintic x -> a x + b x^3 + c x^5 with the steepest slope at zero that keeps singular values in about [0.7, 1.2].
@@ -51,7 +52,7 @@ def improve_fused(x: Tensor) -> Tensor:
     return torch.baddbmm(x, polynomial, x, beta=a)
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Nesterov momentum, orthogonalised, for parameters of two dimensions only.
 
     The step is scaled by sqrt(max(1, rows / columns)), so that one `lr` serves matrices of all shapes. Equal to
@@ -79,24 +80,16 @@ class Muon(torch.optim.Optimizer):
                 if weight.ndim != 2:
                     raise ValueError(f"Muon takes matrices only, not shape {tuple(weight.shape)}; give it to AdamW")
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Make one update from the gradients in place; returns the closure's loss when one is given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weights in stacks([weight for weight in group["params"] if weight.grad is not None]):
-                ahead = torch.stack([whole(self._nesterov(weight, group["momentum"]).bfloat16()) for weight in weights])
-                updates = orthogonalise(ahead, kernels=self.kernels)
-                rows, columns = weights[0].shape
-                scale = max(1.0, rows / columns) ** 0.5
-                for weight, update in zip(weights, updates, strict=True):
-                    mine = local(weight)
-                    mine.mul_(1 - group["lr"] * group["weight_decay"])
-                    mine.add_(share(update, weight), alpha=-group["lr"] * scale)
-        return loss
+    def update_group(self, group: dict[str, Any]) -> None:
+        for weights in stacks([weight for weight in group["params"] if weight.grad is not None]):
+            ahead = torch.stack([whole(self._nesterov(weight, group["momentum"]).bfloat16()) for weight in weights])
+            updates = orthogonalise(ahead, kernels=self.kernels)
+            rows, columns = weights[0].shape
+            scale = max(1.0, rows / columns) ** 0.5
+            for weight, update in zip(weights, updates, strict=True):
+                mine = local(weight)
+                mine.mul_(1 - group["lr"] * group["weight_decay"])
+                mine.add_(share(update, weight), alpha=-group["lr"] * scale)
 
     def _nesterov(self, weight: Tensor, momentum: float) -> Tensor:
         """Fold the gradient into the running mean, and look one step ahead of it."""

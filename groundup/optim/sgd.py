@@ -5,14 +5,16 @@ https://proceedings.mlr.press/v28/sutskever13.html. A step of 1/sqrt(t): https:/
 (Robbins and Monro ask for steps that sum to infinity but shrink).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from groundup.optim.optimizer import Optimizer
 
-class SGD(torch.optim.Optimizer):
+
+class SGD(Optimizer):
     """Moves each weight against a running sum of its gradients, in which older ones count `momentum` times less a step.
 
     `nesterov` looks one step ahead of that sum. `weight_decay` is added to the gradient (L2), and so is scaled by the
@@ -37,31 +39,23 @@ class SGD(torch.optim.Optimizer):
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Make one update from the gradients in place; returns the closure's loss when one is given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                update = weight.grad
-                if group["weight_decay"]:
-                    update = update.add(weight, alpha=group["weight_decay"])
-                if group["momentum"]:
-                    state = self.state[weight]
-                    if not state:
-                        state["momentum"] = torch.zeros_like(weight)
-                    running = state["momentum"].mul_(group["momentum"]).add_(update)
-                    update = update.add(running, alpha=group["momentum"]) if group["nesterov"] else running
-                weight.add_(update, alpha=-group["lr"])
-        return loss
+    def update_group(self, group: dict[str, Any]) -> None:
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            update = weight.grad
+            if group["weight_decay"]:
+                update = update.add(weight, alpha=group["weight_decay"])
+            if group["momentum"]:
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                running = state["momentum"].mul_(group["momentum"]).add_(update)
+                update = update.add(running, alpha=group["momentum"]) if group["nesterov"] else running
+            weight.add_(update, alpha=-group["lr"])
 
 
-class SGDDecay(torch.optim.Optimizer):
+class SGDDecay(Optimizer):
     """w <- w - lr / sqrt(t + 1) * gradient, t = 0, 1, 2, ...: the simplest rule that can settle down by itself.
 
     Its state is `step`, the t of each weight. On w = 4, a loss of w^2 / 2 and lr = 0.5: 4, then 4 · 0.5 = 2, then
@@ -73,20 +67,12 @@ class SGDDecay(torch.optim.Optimizer):
             raise ValueError(f"SGDDecay needs lr >= 0: {lr}")
         super().__init__(params, {"lr": lr})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Make one update from the gradients in place; returns the closure's loss when one is given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["step"] = 0
-                weight.add_(weight.grad, alpha=-group["lr"] / (state["step"] + 1) ** 0.5)
-                state["step"] += 1
-        return loss
+    def update_group(self, group: dict[str, Any]) -> None:
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            state = self.state[weight]
+            if not state:
+                state["step"] = 0
+            weight.add_(weight.grad, alpha=-group["lr"] / (state["step"] + 1) ** 0.5)
+            state["step"] += 1

@@ -333,7 +333,6 @@ class Training:
             return
         self.progress.n_steps = self.n_steps
         self.progress.guard = self.guard.state()
-        self.progress.skipped = self.guard.skipped
         self.progress.loss_scale = self.stepper.scale.state() if self.stepper.scale.is_used else []
         self.progress.micro_rows = self.stepper.smaller_rows
         ema = self.stepper.ema

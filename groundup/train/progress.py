@@ -25,8 +25,6 @@ class Progress:
     best_val_loss: float = math.inf
     metrics: dict[str, float] = field(default_factory=dict)
     """of the last evaluation"""
-    skipped: list[int] = field(default_factory=list)
-    """steps that are passed over wherever they come up again"""
     guard: dict[str, Any] = field(default_factory=dict)
     """what the guard against broken numbers remembers (guard.state())"""
     n_bad_evaluations: int = 0

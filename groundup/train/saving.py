@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from groundup import artifact
-from groundup.errors import ArtefactError, EnvironmentFault, GroundupError, UsageError
+from groundup.errors import ArtefactError, EnvironmentFault, UsageError
 from groundup.optim import state
 from groundup.optim.shards import is_spread, whole
 from groundup.tokenizer.protocol import Tokenizer
@@ -67,7 +67,7 @@ class Saver:
         is_main: bool = True,
     ):
         self.extra: dict[str, Tensor] = {}
-        """After `resume` and `roll_back`: the extra tensors of that checkpoint, by the names they were saved under."""
+        """After `resume` or `load`: the extra tensors of that checkpoint, by the names they were saved under."""
         self.step_dir: Path | None = None
         """The newest checkpoint that is known to be whole: resumed from, or written (after `wait`)."""
         self.has_failed = False
@@ -203,16 +203,6 @@ class Saver:
         one of another configuration, tokenizer or data, unless that is allowed.
         """
         return self.load(self.find(resume_from))
-
-    def roll_back(self, step: int | None = None) -> Progress:
-        """Go back, in the middle of a run: to the checkpoint of `step`, or the newest that verifies.
-
-        Later ones are set aside, and the rows after it forgotten. GroundupError if there is none.
-        """
-        step_dir = self.find(None if step is None else step_dirs.path_of(self._run.path, step))
-        if step_dir is None:
-            raise GroundupError("there is no checkpoint to go back to", where=str(self._run.path))
-        return self.load(step_dir)
 
     def find(self, resume_from: Path | str | None = None) -> Path | None:
         """The checkpoint that `resume` goes on from, checked; with several processes the main one finds it for all."""
