@@ -201,8 +201,13 @@ def between(low: Work, high: Work, share: float) -> Work:
     products = Counter(
         {key: point(low.products[key], high.products[key]) for key in low.products.keys() | high.products.keys()}
     )
-    numbers = ("peak", "end", "n_operations", "moved")
-    return Work(*(point(getattr(low, name), getattr(high, name)) for name in numbers), products)  # pyright: ignore[reportArgumentType]
+    return Work(
+        peak=point(low.peak, high.peak),
+        end=point(low.end, high.end),
+        n_operations=point(low.n_operations, high.n_operations),
+        moved=point(low.moved, high.moved),
+        products=products,
+    )
 
 
 # --- where it is played ---

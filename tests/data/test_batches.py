@@ -71,6 +71,8 @@ def test_fixed_rows_predict_every_id_once() -> None:
     assert sum(batch.n_targets for batch in batches) == 99 and [len(batch.ids) for batch in batches] == [4, 3]
     assert all(same(a, b) for a, b in zip(batches, Windows(text(100, "val"), 16, 4, seed=9).fixed(0), strict=True))
     assert [len(batch.ids) for batch in Windows(text(100), 16, 4).fixed(5)] == [4, 1]
+    spread = torch.cat([batch.ids[:, 0] for batch in Windows(text(100), 16, 4).fixed(3)])
+    assert spread.tolist() == [0, 2 * 16, 4 * 16], "from all of the file, which may begin with what is easy"
     short = Windows(text(5, "val"), 16, 4).fixed(8)
     assert len(short) == 1 and short[0].n_targets == 4
 
@@ -179,6 +181,10 @@ def test_fixed_rows_are_the_same_for_every_seed(chats: Split) -> None:
         Packed(chats, 120, 6, seed=seed, shuffle=shuffle).fixed(8) for seed, shuffle in ((0, True), (1, False))
     )
     assert [len(batch.ids) for batch in first] == [6, 2]
+    in_order = Packed(chats, 120, 6, shuffle=False)
+    n = in_order.n_rows_per_epoch
+    wanted = torch.cat([in_order._read(np.array([i * n // 8])).ids for i in range(8)])
+    assert n > 16 and torch.equal(torch.cat([batch.ids for batch in first]), wanted)
     assert all(same(a, b) for a, b in zip(first, second, strict=True))
 
 

@@ -79,6 +79,14 @@ def test_shifted_targets(shift, evidence):
     assert ("too_good" in found) == (shift == 0)
 
 
+def test_replies_may_be_certain():
+    def conversation(windows, step, rows):
+        batch = windows.batch(step, rows)
+        return replace(batch, targets=batch.ids.clone(), segments=torch.ones_like(batch.ids))
+
+    assert "too_good" not in findings(batches=Altered(conversation), n_steps=100)
+
+
 def test_no_targets():
     batches = Altered(
         lambda windows, step, rows: replace(windows.batch(step, rows), targets=torch.full((8, 16), IGNORE))
