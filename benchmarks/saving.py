@@ -1,6 +1,6 @@
 """Saving a checkpoint: ours with checksums, beside safetensors' own `save_file` and `torch.save`.
 
-    python benchmarks/saving.py [--json] [--megabytes 128] [--folder DIR]
+    python benchmarks/saving.py [--json] [--write] [--megabytes 128] [--folder DIR]
 
 All three write the same tensors (a Llama's weights in fp32 and AdamW's memory of them) into a new file or folder, and
 sync what they wrote to the disk: the same policy, fsync of every file and of its folder, since neither of the two
@@ -9,7 +9,6 @@ when the state is copied first and a thread writes.
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -17,9 +16,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import harness
 import torch
+from harness import Row
 from safetensors.torch import load_file, save_file
 
 from groundup import artifact, models
@@ -55,7 +55,7 @@ def state(megabytes: int) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
     return model, memory
 
 
-def rows(megabytes: int, folder: Path) -> list[dict[str, Any]]:
+def rows(megabytes: int, folder: Path) -> list[Row]:
     """One object per row of BENCHMARK.md."""
     model, memory = state(megabytes)
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
@@ -93,17 +93,15 @@ def rows(megabytes: int, folder: Path) -> list[dict[str, Any]]:
             write(place)
             seconds[name].append(time.perf_counter() - began)
             shutil.rmtree(place, ignore_errors=True)
-    median = {name: statistics.median(times) for name, times in seconds.items()}
     what = f"a checkpoint of {n_bytes / 1e6:.0f} MB"
 
-    def row(name: str, mine: str, peer: str, peer_name: str, goal: float) -> dict[str, Any]:
-        return {
-            "row": f"{what}: {name}", "ours": round(median[mine], 4), "peer": round(median[peer], 4),
-            "peer_name": peer_name, "unit": "s", "ratio": round(median[peer] / median[mine], 3), "goal": goal,
-        }  # fmt: skip
+    def row(name: str, mine: str, peer: str, peer_name: str, least_ratio: float) -> Row:
+        middle = {side: statistics.median(seconds[side]) for side in (mine, peer)}
+        times = {side: seconds[side] for side in (mine, peer)}
+        return Row(f"{what}: {name}", "s", middle[mine], middle[peer], peer_name, least_ratio, times=times)
 
     return [
-        row("written with checksums, and synced", "ours", "safetensors", "safetensors save_file + fsync", 0.667),
+        row("written with checksums, and synced", "ours", "safetensors", "safetensors save_file + fsync", 1 / 1.5),
         row("written with checksums, and synced", "ours", "torch", "torch.save + fsync", 1.0),
         row("how long the training waits", "copy", "safetensors", "safetensors save_file + fsync", 1.0),
     ]
@@ -122,17 +120,21 @@ def _check_same(ours: Callable, theirs: Callable, folder: Path, everything: dict
         shutil.rmtree(place)
 
 
-if __name__ == "__main__":
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one object a row instead of a table")
+    parser.add_argument("--write", action="store_true", help="put the table into BENCHMARK.md")
     parser.add_argument("--megabytes", type=int, default=128)
     parser.add_argument("--folder", type=Path, default=None, help="on the disk that is to be measured")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as place:
         measured = rows(asked.megabytes, Path(place))
-    if asked.json:
-        print(json.dumps(measured))
-    else:
-        for one in measured:
-            times = f"{one['ours']} s; {one['peer_name']}: {one['peer']} s"
-            print(f"{one['row']}: {times}; ratio {one['ratio']} (goal {one['goal']})")
+    code = harness.report(measured, asked.json)
+    if asked.write:
+        facts = [f"The median of {N_TIMES}, each side in turn; every file and its folder synced"]
+        harness.write_section("saving", harness.section("Saving a checkpoint", measured, ("torch", "safetensors"), facts))
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

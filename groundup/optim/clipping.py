@@ -17,15 +17,16 @@ def norm(gradients: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def gradient_clip(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
-    """Scale all gradients in place so that their common norm is at most `max_norm`; returns the norm before.
+def gradient_clip(parameters: Iterable[Tensor], max_norm: float, scale: float = 1.0) -> Tensor:
+    """Multiply all gradients by `scale`, and further so that their common norm is at most `max_norm`.
 
-    One very large gradient would otherwise throw the weights far away (https://arxiv.org/abs/1211.5063, algorithm 1).
+    Returns the norm before clipping. Both factors are applied in one pass, in place. One very large gradient would
+    otherwise throw the weights far away (https://arxiv.org/abs/1211.5063, algorithm 1).
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    total = norm(gradients)
+    total = norm(gradients) * scale
     if not gradients:
         return total
-    scale = (max_norm / (total + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_([local(gradient) for gradient in gradients], scale)  # pyright: ignore[reportPrivateImportUsage]
+    factor = (max_norm / (total + 1e-6)).clamp(max=1.0) * scale
+    torch._foreach_mul_([local(gradient) for gradient in gradients], factor)  # pyright: ignore[reportPrivateImportUsage]
     return total

@@ -96,15 +96,15 @@ class Stepper:
                 self._take_smaller_micro_batches(error)
 
     def _gradients(self, step: int) -> Gradients:
-        world, share = self.world, self.world.rows(self.config.batch_size)
+        world, mine = self.world, self.world.rows(self.config.batch_size)
         sums = torch.zeros(3, dtype=widest_dtype(world.device), device=world.device)  # of losses, targets and tokens
-        for first in range(share.start, share.stop, self.micro_rows):
-            rows = slice(first, min(first + self.micro_rows, share.stop))
+        for first in range(mine.start, mine.stop, self.micro_rows):
+            rows = slice(first, min(first + self.micro_rows, mine.stop))
             batch = self.batches.batch(step, rows)
             if self.doctor is not None:
                 self.doctor.saw(step, batch)
             batch = batch.to(world.device)
-            with self.shared.adding(is_last=rows.stop == share.stop):
+            with self.shared.adding(is_last=rows.stop == mine.stop):
                 loss_sum, n_targets, _ = self.shared(batch)
                 (loss_sum * self.scale.value if self.scale.is_used else loss_sum).backward()
             self.precise.collect()
@@ -115,10 +115,9 @@ class Stepper:
             self.doctor.gradients(step, self.model)
 
         # One division by all targets of the step: a mean of means would weigh a target by how lonely it was.
+        share = 1.0 / (max(1, n_targets) * self.scale.value)
         weights = groups.parameters(self.optimizers)
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        torch._foreach_mul_(gradients, 1.0 / (max(1, n_targets) * self.scale.value))  # pyright: ignore[reportPrivateImportUsage]
-        norm = gradient_clip(weights, self.config.grad_clip or math.inf).item()
+        norm = gradient_clip(weights, self.config.grad_clip or math.inf, share).item()
         return Gradients(loss_sum / max(1, n_targets), norm, int(n_targets), int(n_tokens))
 
     def _take_smaller_micro_batches(self, error: Exception) -> None:
