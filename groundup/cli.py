@@ -251,6 +251,8 @@ def _parameter(
         consume_multiple=True,
         **shown,
     )
+    if configs.is_pairs(hint):  # one word each, where cyclopts would take two; config.py reads them
+        hint = tuple[str, ...]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if is_positional else inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=default, annotation=Annotated[hint | None, parameter])
 

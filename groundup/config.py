@@ -138,6 +138,12 @@ def _row(hint: Any) -> Any:
     return items[0] if of_one_kind and dataclasses.is_dataclass(items[0]) else None
 
 
+def is_pairs(hint: Any) -> bool:
+    """True for `tuple[tuple[int, float], ...]`: each pair is one word on the command line, `7=0.5`."""
+    items = [item for item in typing.get_args(hint) if item is not Ellipsis]
+    return len(items) == 1 and typing.get_origin(items[0]) is tuple and len(typing.get_args(items[0])) == 2
+
+
 # --- filling it ---
 
 
@@ -291,7 +297,10 @@ def _convert_path(hint: type, value: Any) -> Any:
 
 
 def _convert_text(hint: Any, value: Any, dotted: str, where: str) -> Any:
-    """Text for one value, one or several texts for a sequence, or a mapping of texts for a free-form table."""
+    """Text for one value, one or several texts for a sequence, or a mapping of texts for a free-form table.
+
+    A pair is one text, `7=0.5`.
+    """
     kinds = {typing.get_origin(option) or option for option in _options(hint)}
     if isinstance(value, str) and (dict in kinds or (kinds & {list, tuple} and value.startswith("["))):
         value = _literal(value)
@@ -299,7 +308,15 @@ def _convert_text(hint: Any, value: Any, dotted: str, where: str) -> Any:
         value = [value]
     if isinstance(value, Mapping) and dict in kinds:
         value = _literal(value)
+    if is_pairs(hint) and isinstance(value, (list, tuple)):
+        value = [_pair(item, dotted, where) if isinstance(item, str) else item for item in value]
     return _convert(hint, value, dotted, where, strict=False)
+
+
+def _pair(text: str, dotted: str, where: str) -> list[str]:
+    if "=" not in text:
+        raise UsageError(f"{dotted} = {text!r}: expected a pair", where=where, hint=f"write {text}=NUMBER")
+    return text.split("=", 1)
 
 
 def _literal(value: Any) -> Any:

@@ -128,6 +128,28 @@ def test_text_for_a_sequence(flags: dict[str, Any], expected: tuple[str, ...]) -
     assert config.load(Config, flags={"data": "x", **flags}).config.names == expected
 
 
+@dataclass(frozen=True)
+class Biased:
+    bias: tuple[tuple[int, float], ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("7=0.5", ((7, 0.5),)), (["7=-100", "8=1e-3"], ((7, -100.0), (8, 0.001))), ("[[7, 2]]", ((7, 2.0),))],
+)
+def test_text_for_pairs(given: Any, expected: Any) -> None:
+    assert config.load(Biased, flags={"bias": given}).config.bias == expected
+    assert config.load(Biased, preset={"bias": [list(pair) for pair in expected]}).config.bias == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "what"), [("7", "expected a pair"), ("x=1", "expected int"), ("7=", "expected float")]
+)
+def test_text_that_is_no_pair(given: str, what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        config.load(Biased, flags={"bias": given})
+
+
 @pytest.mark.parametrize(
     ("toml", "what", "where", "hint"),
     [

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from groundup.errors import UsageError
 from groundup.inference import sampling
+from groundup.inference.history import History
 from groundup.inference.settings import Settings
 
 
@@ -34,6 +35,8 @@ class Generation:
     """All new ids, with the stop id if one ended the text."""
     logprobs: list[float] = field(default_factory=list)
     """Log-probability of each new id under the model itself, before temperature and filters."""
+    alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
+    """The `n_alternatives` likeliest ids at each new id's place, best first, with their log-probabilities."""
     finish_reason: str = ""
     """"stop": a stop id came, or the caller ended it. "length": `max_new_tokens` or the context was used up."""
     ends_with_stop_id: bool = False
@@ -63,8 +66,8 @@ def generate(
     copies: Counter[tuple[int, ...]] = Counter()
     rows = []
     for index, prompt in enumerate(prompts):
-        ids = _checked(prompt, index, model)
-        rows.append(_Row(index, Generation(list(ids)), sampling.noise(seed, ids, copies[ids])))
+        ids = _checked(prompt, index, model, settings)
+        rows.append(_Row(index, Generation(list(ids)), sampling.noise(seed, ids, copies[ids]), History(ids)))
         copies[ids] += 1
 
     by_length = sorted(rows, key=lambda row: len(row.result.prompt_ids))
@@ -80,8 +83,8 @@ def stream(model: nn.Module, prompt: Sequence[int], settings: Settings, copy: in
 
     They are the ids that `generate` returns for this prompt, or its given copy, with the same settings and seed.
     """
-    ids = _checked(prompt, 0, model)
-    row = _Row(0, Generation(list(ids)), sampling.noise(settings.some_seed(), ids, copy))
+    ids = _checked(prompt, 0, model, settings)
+    row = _Row(0, Generation(list(ids)), sampling.noise(settings.some_seed(), ids, copy), History(ids))
     for _, id_ in _decode(model, [row], settings):
         yield id_
 
@@ -93,20 +96,27 @@ class _Row:
     index: int
     result: Generation
     noise: np.random.Generator
+    history: History
 
     @property
     def is_done(self) -> bool:
         return bool(self.result.finish_reason)
 
-    def add(self, id_: int, logprob: float, settings: Settings, context_length: int) -> None:
+    def go_on(self, logits: np.ndarray, settings: Settings, context_length: int) -> int:
+        """The next id, drawn from logits (vocab_size,) and added to the result."""
         result = self.result
+        id_ = sampling.choose(logits, settings, self.history, self.noise.random())
+        self.history.add(id_)
         result.ids.append(id_)
-        result.logprobs.append(logprob)
+        result.logprobs.append(sampling.log_probability(logits, id_))
+        if settings.n_alternatives:
+            result.alternatives.append(sampling.alternatives(logits, settings.n_alternatives))
         if id_ in settings.stop_ids:
             result.ends_with_stop_id = True
             result.finish_reason = "stop"
         elif len(result.ids) >= settings.max_new_tokens or len(result.prompt_ids) + len(result.ids) >= context_length:
             result.finish_reason = "length"
+        return id_
 
 
 @torch.no_grad()  # inference_mode would leave weights that FSDP gathers here unusable for training
@@ -116,27 +126,20 @@ def _decode(model: Any, rows: list[_Row], settings: Settings) -> Iterator[tuple[
     ids, is_real = _pad_left([row.result.prompt_ids for row in rows], weight.device)
     n_new = min(settings.max_new_tokens, context_length - min(len(row.result.prompt_ids) for row in rows))
     cache = model.new_cache(len(rows), ids.shape[1] + n_new, weight.dtype)
-    draws_on = _draws_on(weight.device)
-    seen = _seen(ids, is_real, model.config.vocab_size, draws_on) if settings.repetition_penalty != 1 else None
 
     with _evaluating(model):
         while True:
             # The first pass takes whole prompts, each later one only the newest id: the cache has the rest.
             positions = _positions(is_real, ids.shape[1], context_length)
             hidden = model.hidden(ids, cache=cache, positions=positions, mask=_mask(is_real, ids.shape[1]))
-            logits = model.logits_of(hidden[:, -1]).float().to(draws_on)
+            logits = model.logits_of(hidden[:, -1]).float().cpu().numpy()
 
-            uniform = torch.tensor([row.noise.random() for row in rows], dtype=torch.float64, device=draws_on)
-            ids = sampling.sample(logits, settings, seen, uniform)[:, None]
-            logprobs = logits.log_softmax(-1).gather(-1, ids)[:, 0].tolist()
-            for row, id_, logprob in zip(rows, ids[:, 0].tolist(), logprobs, strict=True):
+            for row, of_row in zip(rows, logits, strict=True):
                 if not row.is_done:
-                    row.add(id_, logprob, settings, context_length)
-                    yield row, id_
+                    yield row, row.go_on(of_row, settings, context_length)
 
-            if seen is not None:
-                seen.scatter_(-1, ids, True)
-            ids = ids.to(weight.device)
+            # A finished row that waits to be dropped repeats its last id.
+            ids = torch.tensor([row.result.ids[-1:] for row in rows], device=weight.device)
             is_real = torch.cat([is_real, torch.ones_like(ids, dtype=torch.bool)], dim=-1)
 
             # Dropping rows copies the cache, so it waits until half of them are done.
@@ -147,7 +150,6 @@ def _decode(model: Any, rows: list[_Row], settings: Settings) -> Iterator[tuple[
                 kept = torch.tensor(going)
                 cache.keep(kept)
                 rows, ids, is_real = [rows[i] for i in going], ids[kept], is_real[kept]
-                seen = seen[kept] if seen is not None else None
 
 
 def _pad_left(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -180,17 +182,6 @@ def _mask(is_real: Tensor, n_newest: int) -> Tensor | None:
     return ((slot <= query) & is_real[:, None, None, :]) | (slot == query)
 
 
-def _draws_on(device: torch.device) -> torch.device:
-    """Where ids are drawn: where the model is, but for Apple's GPUs, which have none of the float64 that it takes."""
-    return torch.device("cpu") if device.type == "mps" else device
-
-
-def _seen(ids: Tensor, is_real: Tensor, vocab_size: int, device: torch.device) -> Tensor:
-    """Which ids each prompt holds, (B, vocab_size) boolean. Pads are filled with the row's last id, which is real."""
-    ids = torch.where(is_real, ids, ids[:, -1:]).to(device)
-    return torch.zeros(len(ids), vocab_size, dtype=torch.bool, device=device).scatter_(-1, ids, True)
-
-
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """Dropout off, and afterwards as it was: samples are also drawn in the middle of training."""
@@ -202,8 +193,9 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _checked(prompt: Sequence[int], index: int, model: Any) -> tuple[int, ...]:
-    """The prompt's ids as plain integers, if the model can take them."""
+def _checked(prompt: Sequence[int], index: int, model: Any, settings: Settings) -> tuple[int, ...]:
+    """The prompt's ids as plain integers, if the model can take them and the settings."""
+    settings.check_vocabulary(model.config.vocab_size)
     ids = tuple(int(id_) for id_ in prompt)
     vocab_size, context_length = model.config.vocab_size, model.config.context_length
     where = f"prompt {index + 1}"

@@ -4,10 +4,14 @@ Commands, the Python faces and every engine take this record, so that a setting 
 check everywhere. What the settings do to logits is in `sampling.py`.
 """
 
+import math
 import secrets
 from dataclasses import dataclass
 
 from groundup.errors import UsageError
+
+# What is added to a logit or multiplies it: far more than any model's logits span, and far from float32's end.
+MOST = 1000
 
 
 @dataclass(frozen=True)
@@ -24,25 +28,48 @@ class Settings:
     """keep the smallest set of likeliest tokens whose probabilities reach p; 1 keeps all"""
     min_p: float = 0.0
     """drop tokens less likely than this share of the likeliest one's probability; 0 drops none"""
+    typical_p: float = 1.0
+    """keep the tokens that surprise as much as is usual here, until their probabilities reach p; 1 keeps all"""
     repetition_penalty: float = 1.0
-    """make every token of the text so far less likely by this factor; 1 changes nothing"""
+    """make every token of the text so far, prompt included, less likely by this factor; 1 changes nothing"""
+    presence_penalty: float = 0.0
+    """subtract this from the logit of every token written so far; 0 changes nothing"""
+    frequency_penalty: float = 0.0
+    """subtract this from a token's logit for each time it was written so far; 0 changes nothing"""
+    no_repeat_ngram: int = 0
+    """write no run of this many tokens a second time; 0 allows all"""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """add to the logit of a token: id=number, as in 50256=-100, which forbids it"""
     seed: int | None = None
     """the same seed gives the same text; without one each call draws its own"""
     stop_ids: tuple[int, ...] = ()
     """token ids that end the text, beside those that the tokenizer names"""
     stop: tuple[str, ...] = ()
     """strings that end the text and are not part of it"""
+    n_alternatives: int = 0
+    """tell the log-probabilities of this many likeliest tokens at every step"""
 
     def __post_init__(self) -> None:
+        biased = [id_ for id_, _ in self.logit_bias]
         checks = {
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
-            "temperature": (0 <= self.temperature < float("inf"), "0 or more"),
+            "temperature": (0 <= self.temperature < math.inf, "0 or more"),
             "top_k": (self.top_k >= 0, "0 (all tokens) or more"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "min_p": (0 <= self.min_p <= 1, "between 0 and 1"),
-            "repetition_penalty": (0 < self.repetition_penalty < float("inf"), "above 0"),
+            "typical_p": (0 < self.typical_p <= 1, "above 0 and at most 1"),
+            "repetition_penalty": (1 / MOST <= self.repetition_penalty <= MOST, f"between {1 / MOST} and {MOST}"),
+            "presence_penalty": (abs(self.presence_penalty) <= MOST, f"between -{MOST} and {MOST}"),
+            "frequency_penalty": (abs(self.frequency_penalty) <= MOST, f"between -{MOST} and {MOST}"),
+            "no_repeat_ngram": (self.no_repeat_ngram >= 0, "0 (all are allowed) or more"),
+            "logit_bias": (
+                all(id_ >= 0 and abs(number) <= MOST for id_, number in self.logit_bias)
+                and len(set(biased)) == len(biased),
+                f"pairs of a token id, each named once, and a number between -{MOST} and {MOST}",
+            ),
             "seed": (self.seed is None or self.seed >= 0, "0 or more"),
             "stop": (all(self.stop), "text that is not empty"),
+            "n_alternatives": (self.n_alternatives >= 0, "0 (none) or more"),
         }
         for name, (is_good, wanted) in checks.items():
             if not is_good:
@@ -52,3 +79,13 @@ class Settings:
     def some_seed(self) -> int:
         """The given seed, else one drawn now."""
         return secrets.randbits(32) if self.seed is None else self.seed
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raises UsageError for a bias of an id that the model does not know: an engine asks before it begins."""
+        foreign = [id_ for id_, _ in self.logit_bias if id_ >= vocab_size]
+        if foreign:
+            raise UsageError(
+                f"logit_bias names the id {foreign[0]}, and the model's vocabulary ends at {vocab_size - 1}.",
+                where="logit_bias",
+                hint="ids are those of the model's own tokenizer: `groundup tokenizer encode` shows them",
+            )
