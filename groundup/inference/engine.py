@@ -13,38 +13,18 @@ compute alone. Text, stop strings and chat templates are not known here: `text_s
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from groundup.errors import UsageError
 from groundup.inference import sampling
+from groundup.inference.generation import Generation
 from groundup.inference.history import History
+from groundup.inference.prompt import checked_prompt
 from groundup.inference.settings import Settings
-
-
-@dataclass
-class Generation:
-    """What one prompt became."""
-
-    prompt_ids: list[int]
-    ids: list[int] = field(default_factory=list)
-    """All new ids, with the stop id if one ended the text."""
-    logprobs: list[float] = field(default_factory=list)
-    """Log-probability of each new id under the model itself, before temperature and filters."""
-    alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
-    """The `n_alternatives` likeliest ids at each new id's place, best first, with their log-probabilities."""
-    finish_reason: str = ""
-    """"stop": a stop id came, or the caller ended it. "length": `max_new_tokens` or the context was used up."""
-    ends_with_stop_id: bool = False
-
-    @property
-    def text_ids(self) -> list[int]:
-        """The new ids that are text: without the stop id."""
-        return self.ids[:-1] if self.ends_with_stop_id else self.ids
 
 
 def generate(
@@ -196,23 +176,4 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _checked(prompt: Sequence[int], index: int, model: Any, settings: Settings) -> tuple[int, ...]:
     """The prompt's ids as plain integers, if the model can take them and the settings."""
     settings.check_vocabulary(model.config.vocab_size)
-    ids = tuple(int(id_) for id_ in prompt)
-    vocab_size, context_length = model.config.vocab_size, model.config.context_length
-    where = f"prompt {index + 1}"
-    if not ids:
-        raise UsageError("The prompt is empty.", where=where, hint="give at least one token, such as the end token")
-    if len(ids) >= context_length:
-        raise UsageError(
-            f"The prompt has {len(ids)} tokens, and this model's context of {context_length} has to hold the prompt "
-            "and what is generated.",
-            where=where,
-            hint="shorten the prompt, or train a model with a longer context_length",
-        )
-    foreign = [id_ for id_ in ids if not 0 <= id_ < vocab_size]
-    if foreign:
-        raise UsageError(
-            f"The prompt has the id {foreign[0]}, and the model's vocabulary ends at {vocab_size - 1}.",
-            where=where,
-            hint="use the tokenizer that the model was trained with",
-        )
-    return ids
+    return checked_prompt(prompt, model.config.vocab_size, model.config.context_length, f"prompt {index + 1}")

@@ -39,17 +39,24 @@ class History:
         """The ids after the prompt."""
         return self.ids[self.n_prompt :]
 
-    def after_last(self, n: int) -> np.ndarray:
-        """Where the last n ids occurred before, the places of what came next: ascending, int64.
+    def copy(self) -> "History":
+        """Another one with the same ids, which goes its own way."""
+        twin = History(())
+        twin.n_prompt, twin.ids, twin.counts = self.n_prompt, self.ids.copy(), self.counts.copy()
+        twin._array = self._array.copy()
+        return twin
 
-        With the ids 5 6 7 5 6 9 5 6 and n = 2: 5 6 stood at 0 and 3, so 2 and 5, where 7 and 9 are. With n = 0
-        every place counts.
-        """
-        ids = self.array
-        n_starts = len(ids) - n
-        if n_starts <= 0:
-            return np.empty(0, dtype=np.int64)
-        is_same = np.ones(n_starts, dtype=bool)
-        for offset in range(n):
-            is_same &= ids[offset : offset + n_starts] == ids[n_starts + offset]
-        return np.flatnonzero(is_same) + n
+
+def after_last(ids: np.ndarray, n: int) -> np.ndarray:
+    """Where the last n of the ids, (length,), occurred before: the places of what came next, ascending.
+
+    In 5 6 7 5 6 9 5 6, the last two stood at 0 and 3: the places are 2 and 5, where 7 and 9 are. With n = 0 they are
+    all places.
+    """
+    n_starts = len(ids) - n
+    if n_starts <= 0:
+        return np.empty(0, dtype=np.int64)
+    is_same = np.ones(n_starts, dtype=bool)
+    for offset in range(n):
+        is_same &= ids[offset : offset + n_starts] == ids[n_starts + offset]
+    return np.flatnonzero(is_same) + n

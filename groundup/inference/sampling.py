@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from groundup.errors import ArtefactError
-from groundup.inference.history import History
+from groundup.inference.history import History, after_last
 from groundup.inference.settings import Settings
 
 RULED_OUT = -math.inf
@@ -69,7 +69,7 @@ def forbid_repeated_ngrams(logits: np.ndarray, n: int, history: History) -> np.n
     After 5 6 7 5 6, n = 3 rules out 7. Where it would rule out everything, it rules out nothing.
     """
     changed = logits.copy()
-    changed[history.array[history.after_last(n - 1)]] = RULED_OUT
+    changed[history.array[after_last(history.array, n - 1)]] = RULED_OUT
     return changed if np.isfinite(changed.max()) else logits
 
 
@@ -153,13 +153,9 @@ def choose(logits: np.ndarray, settings: Settings, history: History, uniform: fl
     """The next id, after all filters whose setting is not neutral.
 
     uniform: the number in [0, 1) that decides. At temperature 0 it is the likeliest id after what the text so far
-    changes, and no number decides anything. Raises ArtefactError for logits that are not numbers.
+    changes, and no number decides anything. Raises ArtefactError as `checked` does.
     """
-    if not math.isfinite(logits.max()):
-        raise ArtefactError(
-            "The model's logits are not finite numbers, so no token can be chosen.",
-            hint="its weights are damaged, or too large for the dtype: `groundup verify` looks at them",
-        )
+    logits = checked(logits)
     for name, neutral, apply in FILTERS:
         value = getattr(settings, name)
         if name == "temperature" and value == 0:
@@ -167,6 +163,16 @@ def choose(logits: np.ndarray, settings: Settings, history: History, uniform: fl
         if value != neutral:
             logits = apply(logits, value, history)
     return draw(logits, uniform)
+
+
+def checked(logits: np.ndarray) -> np.ndarray:
+    """The logits, if they are numbers; else ArtefactError. Some may be -inf."""
+    if not math.isfinite(logits.max()):
+        raise ArtefactError(
+            "The model's logits are not finite numbers, so no token can be chosen.",
+            hint="its weights are damaged, or too large for the dtype: `groundup verify` looks at them",
+        )
+    return logits
 
 
 def penalise(logits: np.ndarray, settings: Settings, history: History) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The engine against the plain loop: no cache, no batch, the whole text through the model for every token."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,6 +14,10 @@ from groundup.weights import checkpoint
 PROMPTS = [[5, 6, 7], [9], [5, 6, 7, 8, 9, 10, 11], [30, 31, 32], [9, 9]]
 GREEDY = Settings(max_new_tokens=12, temperature=0.0)
 RANDOM = Settings(max_new_tokens=12, temperature=1.3, top_p=0.9, top_k=30, repetition_penalty=1.2, seed=7)
+ALL = Settings(
+    max_new_tokens=12, temperature=1.5, top_k=35, top_p=0.97, min_p=0.001, typical_p=0.98, repetition_penalty=1.1,
+    presence_penalty=0.3, frequency_penalty=0.2, no_repeat_ngram=2, logit_bias=((7, 1.0), (8, -100.0)), seed=8,
+)  # fmt: skip
 
 
 @pytest.fixture(params=models.names())
@@ -41,7 +47,7 @@ def test_cached_equals_the_plain_loop(model):
         assert result.ids == greedy_without_cache(model, prompt, 12)
 
 
-@pytest.mark.parametrize("settings", [GREEDY, RANDOM], ids=["greedy", "random"])
+@pytest.mark.parametrize("settings", [GREEDY, RANDOM, ALL], ids=["greedy", "random", "all"])
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
 def test_a_text_does_not_depend_on_its_batch(model, settings, batch_size):
     alone = [engine.generate(model, [prompt], settings)[0] for prompt in PROMPTS]
@@ -52,12 +58,8 @@ def test_a_text_does_not_depend_on_its_batch(model, settings, batch_size):
 
 
 def test_stream_equals_generate(model):
-    for settings in (GREEDY, RANDOM):
+    for settings in (GREEDY, RANDOM, ALL):
         assert list(engine.stream(model, PROMPTS[0], settings)) == engine.generate(model, PROMPTS[:1], settings)[0].ids
-
-
-def test_ids_are_drawn_where_there_is_float64():
-    assert [engine._draws_on(torch.device(name)).type for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "cpu"]
 
 
 def test_copies_of_a_prompt_differ_and_are_repeatable(model):
@@ -124,6 +126,26 @@ def test_logprobs_are_those_of_the_model(model):
     assert result.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
 
 
+def test_alternatives_are_the_likeliest_ids_of_each_place(model):
+    results = engine.generate(model, PROMPTS, replace(RANDOM, n_alternatives=3))
+    assert [result.ids for result in results] == [result.ids for result in engine.generate(model, PROMPTS, RANDOM)]
+    for prompt, result in zip(PROMPTS, results, strict=True):
+        logprobs = model(torch.tensor([prompt + result.ids]))[0, len(prompt) - 1 : -1].log_softmax(-1)
+        best = logprobs.topk(3)
+        assert [[id_ for id_, _ in place] for place in result.alternatives] == best.indices.tolist()
+        told = [[logprob for _, logprob in place] for place in result.alternatives]
+        torch.testing.assert_close(torch.tensor(told), best.values, atol=1e-4, rtol=1e-4)
+    assert engine.generate(model, PROMPTS[:1], RANDOM)[0].alternatives == []
+
+
+def test_what_is_forbidden_does_not_come(model):
+    for result in engine.generate(model, PROMPTS, ALL):
+        text = result.prompt_ids + result.ids
+        pairs = list(zip(text, text[1:], strict=False))[len(result.prompt_ids) - 1 :]
+        assert 8 not in result.ids
+        assert len(set(pairs)) == len(pairs)
+
+
 def test_generating_leaves_a_model_in_training_as_it_was(model):
     model.train()
     engine.generate(model, PROMPTS, GREEDY)
@@ -144,6 +166,11 @@ def test_a_prompt_that_cannot_be_continued_is_refused(model, prompt, message):
         engine.generate(model, [[5], prompt], GREEDY)
     with pytest.raises(UsageError, match=message):
         engine.stream(model, prompt, GREEDY).__next__()
+
+
+def test_a_bias_that_the_model_cannot_have_is_refused(model):
+    with pytest.raises(UsageError, match="id 40"):
+        engine.generate(model, [[5]], Settings(logit_bias=((40, 1.0),)))
 
 
 def test_rows_that_finish_early_do_not_change_the_others(model):
