@@ -191,8 +191,7 @@ def draw(logits: np.ndarray, uniform: float) -> int:
     The cumulated probabilities divide [0, 1) into one stretch per token; the number falls into one of them.
     """
     left = np.flatnonzero(logits > RULED_OUT)
-    weights = np.exp(logits[left].astype(np.float64) - float(logits.max()))
-    cumulated = np.cumsum(weights)
+    cumulated = np.cumsum(np.exp(logits[left] - logits.max()), dtype=np.float64)
     return int(left[np.searchsorted(cumulated, uniform * cumulated[-1], side="right")])
 
 

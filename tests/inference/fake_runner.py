@@ -20,6 +20,7 @@ class FakeState:
         return len(self.ids)
 
     def truncate(self, length: int) -> None:
+        assert 0 <= length <= len(self.ids) and not self.is_closed
         del self.ids[length:]
 
     def fork(self) -> "FakeState":

@@ -82,7 +82,7 @@ def test_top_p_of_a_large_vocabulary_is_that_of_sorting_it_all(spread):
         # Where probabilities are 1e-6 each, rounding moves the end by a few tokens.
         assert abs(len(ours) - n) <= 3 + 1e-5 * n
         assert set(ours) <= set(order[: n + 4 + n // 10_000].tolist())
-        assert set(order[: n - 4 - n // 10_000].tolist()) <= set(ours)
+        assert set(order[: max(0, n - 4 - n // 10_000)].tolist()) <= set(ours)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_the_draw_never_takes_what_is_ruled_out(uniform, ruled_out):
     assert sampling.draw(logits, uniform) != ruled_out
 
 
-@given(st.lists(st.floats(-1e30, 1e30, width=32), min_size=1, max_size=20), st.floats(0, 1, exclude_max=True))
+@given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=20), st.floats(0, 1, exclude_max=True))
 def test_the_draw_is_an_id_whatever_the_logits(logits, uniform):
     for number in (uniform, 0.0, math.nextafter(1, 0)):
         assert 0 <= sampling.draw(np.array(logits, np.float32), number) < len(logits)
