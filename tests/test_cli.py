@@ -158,6 +158,12 @@ def test_flags_reach_nested_fields_by_either_name(commands) -> None:
     assert origins_of(last(commands))["optim.lr"] == "--optim.lr"
 
 
+def test_a_pair_is_one_word() -> None:
+    verb, rest = cli.find(["generate", "model", "--logit-bias", "5=-100", "7=1.5", "--logit-bias=9=2", "--top-k", "3"])
+    sampling = cli.parse(verb, rest, {}).sampling
+    assert (sampling.logit_bias, sampling.top_k) == (((5, -100.0), (7, 1.5), (9, 2.0)), 3)
+
+
 def test_a_flag_beats_the_environment_beats_the_file(
     commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

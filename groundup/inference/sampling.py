@@ -4,8 +4,8 @@ A filter is a pure function of the logits of one sequence, float32 (vocab_size,)
 idea each, listed in the order they apply in FILTERS at the foot of this file. What is ruled out gets a logit of
 -inf. Nothing here knows a model, a cache, a tokenizer or torch.
 
-A vocabulary may have 150,000 tokens, and this runs once for each: so nothing sorts the whole row, and float64 is for
-the few tokens that are left.
+A vocabulary may have 150,000 tokens, and this runs for every new one: so only what may be kept is sorted, and only
+sums are in float64.
 """
 
 import math
@@ -110,7 +110,7 @@ def keep_typical(logits: np.ndarray, p: float, history: History) -> np.ndarray:
     # away than the two ends of their range, the least likely and the likeliest.
     furthest = max(math.log(len(logits) / (1 - p)) - entropy, abs(entropy - log_total))
     near = np.flatnonzero(distance <= furthest + 1e-3)
-    near = near[np.argsort(distance[near], kind="stable")]
+    near = near[np.argsort(distance[near])]
     reached = np.cumsum(probs[near], dtype=np.float64)
     last = near[min(np.searchsorted(reached, p - ROUNDING), len(near) - 1)]
     return np.where(distance > distance[last], RULED_OUT, logits)
