@@ -129,3 +129,19 @@ def test_a_stopped_stream_keeps_what_there_is():
 
 def test_control_characters_do_not_reach_a_terminal():
     assert printable("a\x1b[31mb\r\x07\x9b\tc\n") == "a[31mb\tc\n"
+
+
+def test_special_tokens_are_left_out_or_shown_by_their_names():
+    tokenizer = tiny.tokenizer()
+    (name, special), *_ = tokenizer.special_ids.items()
+    ids = [*tokenizer.encode("the cat").tolist(), special, *tokenizer.encode(" ran").tolist()]
+
+    def made(show_special: bool, **settings) -> str:
+        text = _Text(tokenizer, Settings(**settings), show_special=show_special)
+        return "".join(text.push(id_) for id_ in ids) + text.finish("length")
+
+    assert made(False) == "the cat ran"
+    assert made(True) == f"the cat{name} ran"
+    assert made(True, stop_ids=(special,)) == f"the cat{name} ran"
+    # A stop id without a name is never shown.
+    assert made(True, stop_ids=(ids[-1],)) == f"the cat{name} ran".removesuffix(tokenizer.decode(ids[-1:]))
