@@ -1,34 +1,250 @@
-"""Prompts in, new token ids out: one pass over the prompts, then one token at a time with a key-value cache.
+"""Prompts in, new token ids out: many texts at once, each with its own length, settings and end.
 
-Prompts of different lengths run together, padded on the left so that all of them end in the same column:
+    engine = Engine(as_runner(model))
+    engine.submit(ids, Settings())              joins at the next step, whatever the others are at
+    while not engine.is_idle:
+        for generation, id_ in engine.step():   every text that is on its way gets its next id
+            ...
 
-    slot      0  1  2  3  4 | 5  6          positions  0 0 0 1 2 | 3 4
-    prompt A  .  .  a  b  c | x  y                     0 1 2 3 4 | 5 6
-    prompt B  d  e  f  g  h | z  w
-
-Positions count from each prompt's first real id and no real id attends to a pad, so a row computes what it would
-compute alone. Text, stop strings and chat templates are not known here: `text_stream.py` has them.
+A step is one pass of the model: whole prompts for those that join, the newest id for those that are on their way. What
+a text becomes depends on its prompt, settings, seed and copy, and not on its neighbours. Text, stop strings and chat
+templates are not known here: `text_stream.py` has them. Models are not known either, but for what runner.py asks.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from groundup.inference import sampling
 from groundup.inference.generation import Generation
 from groundup.inference.history import History
+from groundup.inference.prefixes import LEAST, Prefixes, n_alike
 from groundup.inference.prompt import checked_prompt
+from groundup.inference.runner import Runner, State, Work
 from groundup.inference.settings import Settings
+from groundup.inference.speculative import Draft, accept
+
+MOST_DRAFTED = 16
+"""More guesses at once are seldom all right, and each costs a little."""
+
+
+OnToken = Callable[[Generation, int], Any]
+
+
+class Engine:
+    """Texts that join, run together and leave. It belongs to one thread, as its runner does.
+
+    max_batch: texts that run at the same time; others wait.
+    draft: guesses ids ahead (speculative.py). The texts stay the same; only how soon they come changes.
+    most_bytes: of keys and values, if every running text gets as long as it may; texts wait until there is room. One
+        always runs. None is no limit.
+    n_kept: finished texts whose keys and values are kept for prompts that begin like them, see prefixes.py.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        max_batch: int = 64,
+        *,
+        draft: Draft | None = None,
+        most_bytes: int | None = None,
+        n_kept: int = 8,
+    ):
+        if max_batch < 1:
+            raise ValueError(f"max_batch is {max_batch}; valid values are whole numbers from 1")
+        if draft is not None:
+            draft.check(runner)
+        self.runner = runner
+        self.max_batch = max_batch
+        self.draft = draft
+        self.most_bytes = most_bytes
+        self.n_drafted = self.n_accepted = 0
+        """Guesses so far, and how many of them were right."""
+        self._prefixes = Prefixes(runner.bytes_per_position, n_kept)
+        self._waiting: deque[_Sequence] = deque()
+        self._running: list[_Sequence] = []
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and not self._running
+
+    def submit(
+        self, prompt_ids: Sequence[int], settings: Settings, copy: int = 0, on_token: OnToken | None = None
+    ) -> Generation:
+        """Takes up a prompt. With one seed, another `copy` of a prompt gives another text.
+
+        `on_token(generation, id)` is called for each new id; a true answer ends the text ("stop"). A text never grows
+        beyond the model's `context_length`: it ends there with the reason "length". Raises UsageError for a prompt
+        that is empty, does not fit in the context or has ids the model does not know.
+        """
+        runner = self.runner
+        settings.check_vocabulary(runner.vocab_size)
+        ids = checked_prompt(prompt_ids, runner.vocab_size, runner.context_length)
+        sequence = _Sequence(ids, settings, copy, on_token, runner.context_length)
+        self._waiting.append(sequence)
+        return sequence.generation
+
+    def cancel(self, generation: Generation) -> None:
+        """Ends a text where it is, if it has not ended yet."""
+        if not generation.finish_reason:
+            generation.finish_reason = "interrupted"
+            self._retire()
+
+    def step(self) -> list[tuple[Generation, int]]:
+        """Every text gets its next id, or with a draft its next few; those that are ready leave. Returns what is new.
+
+        An exception, Ctrl-C included, leaves every text with the ids it has; the next step goes on from there.
+        """
+        self._admit()
+        running = list(self._running)
+        if not running:
+            return []
+        made: list[tuple[Generation, int]] = []
+        try:
+            logits = self.runner.run([sequence.work(self.draft) for sequence in running])
+            for sequence, rows in zip(running, logits, strict=True):
+                made += [(sequence.generation, id_) for id_ in sequence.read(rows)]
+                self.n_drafted += len(sequence.drafted)
+                self.n_accepted += sequence.n_accepted
+        finally:
+            self._retire()
+        return made
+
+    def close(self) -> None:
+        """Gives all room back; texts that are not ready are cancelled."""
+        for sequence in (*self._waiting, *self._running):
+            sequence.generation.finish_reason = sequence.generation.finish_reason or "interrupted"
+        self._retire()
+        self._prefixes.clear()
+
+    def _admit(self) -> None:
+        """Lets texts join, as long as there is room."""
+        for sequence in self._running:
+            sequence.settle()
+        starting: list[list[int]] = []
+        postponed: list[_Sequence] = []
+        while self._waiting and len(self._running) + len(postponed) < self.max_batch:
+            if not self._has_room_for(self._waiting[0]):
+                break
+            sequence = self._waiting.popleft()
+            prompt = sequence.generation.prompt_ids
+            # One that shares most of its prompt with another that starts now is better off copying from it, next time.
+            if any(n_alike(prompt, other) >= max(LEAST, len(prompt) // 2) for other in starting):
+                postponed.append(sequence)
+                continue
+            state = self._prefixes.begin(prompt, [known for each in self._running if (known := each.known)])
+            if state is None:
+                state = self.runner.open()
+                starting.append(prompt)
+            sequence.state = state
+            self._running.append(sequence)
+        self._waiting.extendleft(reversed(postponed))
+
+    def _has_room_for(self, newcomer: "_Sequence") -> bool:
+        if self.most_bytes is None or not self._running:
+            return True
+        n_positions = sum(sequence.longest for sequence in (*self._running, newcomer))
+        return n_positions * self.runner.bytes_per_position <= self.most_bytes
+
+    def _retire(self) -> None:
+        """Those that are ready leave, and what was computed for them is kept for others."""
+        done = [sequence for sequence in self._running if sequence.generation.finish_reason]
+        self._running = [sequence for sequence in self._running if not sequence.generation.finish_reason]
+        if any(sequence.generation.finish_reason for sequence in self._waiting):
+            self._waiting = deque(sequence for sequence in self._waiting if not sequence.generation.finish_reason)
+        for sequence in done:
+            if sequence.state is not None:
+                sequence.settle()
+                self._prefixes.keep(sequence.history.ids, sequence.state)
+
+
+class _Sequence:
+    """One text on its way."""
+
+    def __init__(
+        self, prompt: Sequence[int], settings: Settings, copy: int, on_token: OnToken | None, context_length: int
+    ):
+        self.generation = Generation(list(prompt))
+        self.settings = settings
+        self.on_token = on_token
+        self.history = History(prompt)
+        self.longest = min(len(prompt) + settings.max_new_tokens, context_length)
+        """How many ids it may come to have, with the prompt."""
+        self.state: State | None = None
+        self.drafted: list[int] = []
+        self.n_accepted = 0
+        self._noise = sampling.noise(settings.some_seed(), prompt, copy)
+        self._uniforms: list[float] = []
+        self._n_ahead = 4
+
+    @property
+    def known(self) -> tuple[list[int], State] | None:
+        return None if self.state is None else (self.history.ids, self.state)
+
+    def settle(self) -> None:
+        """The last id is still to be run, or run again; what was run in its place were guesses."""
+        if self.state is not None:
+            self.state.truncate(min(self.state.length, len(self.history.ids) - 1))
+
+    def work(self, draft: Draft | None) -> Work:
+        """The ids that have to run, and a few guesses after them."""
+        assert self.state is not None
+        pending = self.history.ids[self.state.length :]
+        self.drafted, self.n_accepted = [], 0
+        n_ahead = min(self._n_ahead, self.longest - len(self.history.ids) - 1)
+        if draft is not None and len(pending) == 1 and n_ahead > 0:
+            uniforms = self._uniforms_from(len(self.generation.ids), n_ahead)
+            self.drafted = list(draft.propose(self.history.ids, n_ahead, uniforms, self.settings))[:n_ahead]
+        return Work(self.state, [*pending, *self.drafted], every=bool(self.drafted))
+
+    def read(self, logits: np.ndarray) -> list[int]:
+        """The new ids: one, and one more for each guess that was what would have been drawn anyway."""
+        # With guesses there are logits after the last id that was certain, and after each guess.
+        rows = logits if self.drafted else logits[None]
+        uniforms = self._uniforms_from(len(self.generation.ids), len(rows))
+        drawn = accept(rows, self.drafted, self.settings, self.history, uniforms)
+        new = []
+        for row, id_ in zip(rows, drawn, strict=False):
+            if self.generation.finish_reason:  # the caller had enough
+                break
+            self._add(row, id_)
+            new.append(id_)
+        if self.drafted:
+            self.n_accepted = sum(id_ == guess for id_, guess in zip(drawn, self.drafted, strict=False))
+            is_all = self.n_accepted == len(self.drafted)
+            self._n_ahead = min(2 * self._n_ahead, MOST_DRAFTED) if is_all else max(2, self.n_accepted + 1)
+        return new
+
+    def _add(self, logits: np.ndarray, id_: int) -> None:
+        made, settings = self.generation, self.settings
+        made.ids.append(id_)
+        made.logprobs.append(sampling.log_probability(logits, id_))
+        if settings.n_alternatives:
+            made.alternatives.append(sampling.alternatives(logits, settings.n_alternatives))
+        if id_ in settings.stop_ids:
+            made.ends_with_stop_id = True
+            made.finish_reason = "stop"
+        elif len(made.prompt_ids) + len(made.ids) >= self.longest:
+            made.finish_reason = "length"
+        if self.on_token is not None and self.on_token(made, id_):
+            made.finish_reason = "stop"
+
+    def _uniforms_from(self, index: int, n: int) -> list[float]:
+        """The numbers in [0, 1) that decide n new ids: each place has its own, however its id is come by."""
+        while len(self._uniforms) < index + n:
+            self._uniforms.append(self._noise.random())
+        return self._uniforms[index : index + n]
+
+
+# --- One call for those who have a model and prompts ---
 
 
 def generate(
-    model: nn.Module,
+    model: Any,
     prompts: Sequence[Sequence[int]],
     settings: Settings,
     *,
@@ -37,143 +253,77 @@ def generate(
 ) -> list[Generation]:
     """Continues every prompt; the results stand in the order of the prompts.
 
-    A sequence never grows beyond the model's `context_length`: it ends there with the reason "length".
-    `on_token(index of the prompt, id)` is called for each new id; a true answer ends that sequence ("stop").
-    Prompts of similar length share a batch of at most `batch_size` rows. Raises UsageError for a prompt that is
-    empty, does not fit in the context or has ids the model does not know.
+    model: an nn.Module of models/, a Runner, or an Engine, which then decides how many run at the same time.
+    `on_token(index of the prompt, id)` is called for each new id; a true answer ends that text ("stop"). Copies of a
+    prompt get different texts. Errors are those of `Engine.submit`, before anything is computed.
     """
-    seed = settings.some_seed()
-    copies: Counter[tuple[int, ...]] = Counter()
-    rows = []
-    for index, prompt in enumerate(prompts):
-        ids = _checked(prompt, index, model, settings)
-        rows.append(_Row(index, Generation(list(ids)), sampling.noise(seed, ids, copies[ids]), History(ids)))
-        copies[ids] += 1
+    settings = replace(settings, seed=settings.some_seed())
+    with engine_for(model, batch_size) as engine:
+        shape = engine.runner.vocab_size, engine.runner.context_length
+        ids = [checked_prompt(prompt, *shape, f"prompt {index + 1}") for index, prompt in enumerate(prompts)]
+        copies: Counter[tuple[int, ...]] = Counter()
+        order = []
+        for index, prompt in enumerate(ids):
+            order.append((len(prompt), prompt, copies[prompt], index))
+            copies[prompt] += 1
 
-    by_length = sorted(rows, key=lambda row: len(row.result.prompt_ids))
-    for start in range(0, len(rows), batch_size):
-        for row, id_ in _decode(model, by_length[start : start + batch_size], settings):
-            if on_token is not None and on_token(row.index, id_):
-                row.result.finish_reason = "stop"
-    return [row.result for row in rows]
+        # Prompts of similar length share a pass, and equal ones what is computed for them.
+        made: dict[int, Generation] = {}
+        for _, prompt, copy, index in sorted(order):
+            made[index] = engine.submit(prompt, settings, copy, _listener(on_token, index))
+        try:
+            while not all(generation.finish_reason for generation in made.values()):
+                engine.step()
+        finally:
+            for generation in made.values():
+                engine.cancel(generation)
+    return [made[index] for index in range(len(ids))]
 
 
-def stream(model: nn.Module, prompt: Sequence[int], settings: Settings, copy: int = 0) -> Generator[int, None, None]:
+def _listener(on_token: Callable[[int, int], Any] | None, index: int) -> OnToken | None:
+    return None if on_token is None else lambda _, id_: on_token(index, id_)
+
+
+def stream(model: Any, prompt: Sequence[int], settings: Settings, copy: int = 0) -> Generator[int, None, None]:
     """The new ids of one prompt, each as soon as it is drawn; the stop id, if one comes, is the last.
 
     They are the ids that `generate` returns for this prompt, or its given copy, with the same settings and seed.
     """
-    ids = _checked(prompt, 0, model, settings)
-    row = _Row(0, Generation(list(ids)), sampling.noise(settings.some_seed(), ids, copy), History(ids))
-    for _, id_ in _decode(model, [row], settings):
-        yield id_
+    with engine_for(model) as engine:
+        yield from follow(engine, engine.submit(prompt, settings, copy))
 
 
-@dataclass
-class _Row:
-    """One sequence on its way."""
-
-    index: int
-    result: Generation
-    noise: np.random.Generator
-    history: History
-
-    @property
-    def is_done(self) -> bool:
-        return bool(self.result.finish_reason)
-
-    def go_on(self, logits: np.ndarray, settings: Settings, context_length: int) -> int:
-        """The next id, drawn from logits (vocab_size,) and added to the result."""
-        result = self.result
-        id_ = sampling.choose(logits, settings, self.history, self.noise.random())
-        self.history.add(id_)
-        result.ids.append(id_)
-        result.logprobs.append(sampling.log_probability(logits, id_))
-        if settings.n_alternatives:
-            result.alternatives.append(sampling.alternatives(logits, settings.n_alternatives))
-        if id_ in settings.stop_ids:
-            result.ends_with_stop_id = True
-            result.finish_reason = "stop"
-        elif len(result.ids) >= settings.max_new_tokens or len(result.prompt_ids) + len(result.ids) >= context_length:
-            result.finish_reason = "length"
-        return id_
+def follow(engine: Engine, generation: Generation) -> Generator[int, None, None]:
+    """The ids of one text as they come, while all that the engine holds goes on. Left early, the text is cancelled."""
+    try:
+        n_given = 0
+        while n_given < len(generation.ids) or not generation.finish_reason:
+            if n_given == len(generation.ids):
+                engine.step()
+            else:
+                n_given += 1
+                yield generation.ids[n_given - 1]
+    finally:
+        engine.cancel(generation)
 
 
-@torch.no_grad()  # inference_mode would leave weights that FSDP gathers here unusable for training
-def _decode(model: Any, rows: list[_Row], settings: Settings) -> Iterator[tuple[_Row, int]]:
-    """Runs one batch to its end, yielding (row, id) for each new id."""
-    weight, context_length = model.lm_head_weight, model.config.context_length
-    ids, is_real = _pad_left([row.result.prompt_ids for row in rows], weight.device)
-    n_new = min(settings.max_new_tokens, context_length - min(len(row.result.prompt_ids) for row in rows))
-    cache = model.new_cache(len(rows), ids.shape[1] + n_new, weight.dtype)
+def as_runner(model: Any) -> Runner:
+    """What runs a model: itself, if it is a Runner."""
+    if isinstance(model, Runner):
+        return model
+    from groundup.inference.torch_runner import TorchRunner  # the compiled engine starts without torch
 
-    with _evaluating(model):
-        while True:
-            # The first pass takes whole prompts, each later one only the newest id: the cache has the rest.
-            positions = _positions(is_real, ids.shape[1], context_length)
-            hidden = model.hidden(ids, cache=cache, positions=positions, mask=_mask(is_real, ids.shape[1]))
-            logits = model.logits_of(hidden[:, -1]).float().cpu().numpy()
-
-            for row, of_row in zip(rows, logits, strict=True):
-                if not row.is_done:
-                    yield row, row.go_on(of_row, settings, context_length)
-
-            # A finished row that waits to be dropped repeats its last id.
-            ids = torch.tensor([row.result.ids[-1:] for row in rows], device=weight.device)
-            is_real = torch.cat([is_real, torch.ones_like(ids, dtype=torch.bool)], dim=-1)
-
-            # Dropping rows copies the cache, so it waits until half of them are done.
-            going = [i for i, row in enumerate(rows) if not row.is_done]
-            if not going:
-                return
-            if len(going) <= len(rows) / 2:
-                kept = torch.tensor(going)
-                cache.keep(kept)
-                rows, ids, is_real = [rows[i] for i in going], ids[kept], is_real[kept]
-
-
-def _pad_left(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) that end together, and which of them are no padding, (B, T) boolean."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    return ids, torch.arange(width, device=device) >= width - lengths[:, None]
-
-
-def _positions(is_real: Tensor, n_newest: int, context_length: int) -> Tensor | None:
-    """Positions (B, T) of the newest T slots; None, which means simply counted, where nothing is padded.
-
-    A finished row that waits to be dropped stays at the last position there is.
-    """
-    if is_real.all() and is_real.shape[1] <= context_length:
-        return None
-    return (is_real.cumsum(-1) - 1).clamp(0, context_length - 1)[:, -n_newest:]
-
-
-def _mask(is_real: Tensor, n_newest: int) -> Tensor | None:
-    """What the newest T slots may attend to, (B, 1, T, S), true = attend; None, which means causal, without padding.
-
-    A pad attends to itself, because a softmax over nothing is not a number; nothing real attends to a pad.
-    """
-    if is_real.all():
-        return None
-    slot = torch.arange(is_real.shape[1], device=is_real.device)
-    query = slot[-n_newest:, None]
-    return ((slot <= query) & is_real[:, None, None, :]) | (slot == query)
+    return TorchRunner(model)
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off, and afterwards as it was: samples are also drawn in the middle of training."""
-    was_training = model.training
-    model.eval()
+def engine_for(model: Any, max_batch: int = 64) -> Iterator[Engine]:
+    """The engine itself, if `model` is one; else one for this purpose only, which keeps nothing."""
+    if isinstance(model, Engine):
+        yield model
+        return
+    engine = Engine(as_runner(model), max_batch, n_kept=0)
     try:
-        yield
+        yield engine
     finally:
-        model.train(was_training)
-
-
-def _checked(prompt: Sequence[int], index: int, model: Any, settings: Settings) -> tuple[int, ...]:
-    """The prompt's ids as plain integers, if the model can take them and the settings."""
-    settings.check_vocabulary(model.config.vocab_size)
-    return checked_prompt(prompt, model.config.vocab_size, model.config.context_length, f"prompt {index + 1}")
+        engine.close()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groundup.inference.engine import Engine, as_runner
+from groundup.inference.runner import Runner
 from groundup.inference.settings import Settings
 from groundup.inference.text_stream import TextStream
 from groundup.text.records import Message
@@ -21,6 +23,7 @@ class LanguageModel:
     """What `load` gives back."""
 
     model: Any
+    """An nn.Module of models/, or a Runner."""
     tokenizer: Tokenizer
     path: Path | None = None
     is_chat: bool = False
@@ -32,7 +35,8 @@ class LanguageModel:
 
     @property
     def context_length(self) -> int:
-        return self.model.config.context_length
+        model = self.model
+        return model.context_length if isinstance(model, Runner) else model.config.context_length
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """A text to continue, after `bos` if the model expects it. An empty one otherwise becomes the end token, after
@@ -89,6 +93,8 @@ class Chat:
         """How many of the oldest messages made room for the last question."""
         self._asked: list[Message] = []
         self._copy = 0
+        # It keeps what was computed for the last turn, and each turn begins with all that was said before.
+        self._engine = Engine(as_runner(speaker.model), max_batch=1)
 
     def ask(self, question: str) -> TextStream:
         """The answer, as a stream. Nothing is added to the conversation until `remember`."""
@@ -124,4 +130,4 @@ class Chat:
             turns = turns[2:]
         self.n_dropped = n_before - len(turns)
         self._asked = turns
-        return TextStream(self.speaker.model, self.speaker.tokenizer, self.ids(turns), self.settings, copy=self._copy)
+        return TextStream(self._engine, self.speaker.tokenizer, self.ids(turns), self.settings, copy=self._copy)

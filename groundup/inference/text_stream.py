@@ -7,11 +7,12 @@ could still turn out to belong to a stop string is held back until that is decid
 import re
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from groundup.inference import engine
+from groundup.inference.generation import Generation
 from groundup.inference.settings import Settings
 
 # The end of a sentence, with closing quotes and brackets; Chinese and Japanese put no space after theirs.
@@ -30,6 +31,10 @@ class Completion:
     seconds: float
     """Until the last token; for a text of a batch, of the whole batch."""
     seconds_to_first: float | None = None
+    logprobs: tuple[float, ...] = ()
+    """Log-probability of each id under the model itself."""
+    alternatives: tuple[tuple[tuple[int, float], ...], ...] = ()
+    """For each id the likeliest ones in its place, if `n_alternatives` asks for them: (id, log-probability)."""
 
     @property
     def n_tokens(self) -> int:
@@ -135,7 +140,7 @@ class TextStream:
         stream.completion.finish_reason
 
     `stop` ends it early and makes a completion of what there is, with the reason "interrupted". With a seed, another
-    `copy` gives another text.
+    `copy` gives another text. `model` may also be a Runner or an Engine, which remembers what it has computed.
     """
 
     def __init__(
@@ -152,7 +157,8 @@ class TextStream:
         self.settings = with_stop_ids(settings, tokenizer)
         self._completion: Completion | None = None
         self._text = _Text(tokenizer, self.settings, show_special=show_special, trim=trim)
-        self._ids = engine.stream(model, ids, self.settings, copy)
+        self._generation = Generation(list(ids))
+        self._ids = self._follow(model, copy)
         self._started = time.perf_counter()
         self._seconds_to_first: float | None = None
 
@@ -169,6 +175,11 @@ class TextStream:
         if piece := self._end(reason):
             yield piece
 
+    def _follow(self, model: Any, copy: int) -> Generator[int, None, None]:
+        with engine.engine_for(model) as talking:
+            self._generation = talking.submit(self._generation.prompt_ids, self.settings, copy)
+            yield from engine.follow(talking, self._generation)
+
     def stop(self) -> str:
         """Ends the text here; returns what had been held back."""
         return self._end("interrupted") if self._completion is None else ""
@@ -184,7 +195,7 @@ class TextStream:
         seconds = time.perf_counter() - self._started
         self._ids.close()
         rest = self._text.finish(reason)
-        self._completion = Completion(self._text.text, reason, tuple(self._text.ids), seconds, self._seconds_to_first)
+        self._completion = _completion(self._text, reason, self._generation, seconds, self._seconds_to_first)
         return rest
 
 
@@ -211,8 +222,17 @@ def complete(
     completions = []
     for text, generation in zip(texts, generations, strict=True):
         text.finish(generation.finish_reason)
-        completions.append(Completion(text.text, generation.finish_reason, tuple(generation.ids), seconds))
+        completions.append(_completion(text, generation.finish_reason, generation, seconds))
     return completions
+
+
+def _completion(
+    text: _Text, reason: str, generation: Generation, seconds: float, seconds_to_first: float | None = None
+) -> Completion:
+    n = len(text.ids)  # one that was stopped may have drawn more than was taken from it
+    alternatives = tuple(map(tuple, generation.alternatives[:n]))
+    logprobs = tuple(generation.logprobs[:n])
+    return Completion(text.text, reason, tuple(text.ids), seconds, seconds_to_first, logprobs, alternatives)
 
 
 def with_stop_ids(settings: Settings, tokenizer: Any) -> Settings:
