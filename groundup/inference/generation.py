@@ -16,7 +16,8 @@ class Generation:
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
     """The `n_alternatives` likeliest ids at each new id's place, best first, with their log-probabilities."""
     finish_reason: str = ""
-    """"stop": a stop id came, or the caller ended it. "length": `max_new_tokens` or the context was used up."""
+    """"stop": a stop id came, or the caller ended it. "length": `max_new_tokens` or the context was used up.
+    "interrupted": it was cancelled. Empty while it is being made."""
     ends_with_stop_id: bool = False
 
     @property

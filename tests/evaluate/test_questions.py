@@ -15,6 +15,9 @@ from groundup.tokenizer.train import train
 class Config:
     vocab_size: int
     context_length: int = 64
+    n_layers: int = 1
+    n_kv_heads: int = 1
+    head_dim: int = 1
 
 
 class Parrot(nn.Module):
@@ -26,9 +29,6 @@ class Parrot(nn.Module):
         self.ids = ids
         self.lm_head_weight = nn.Parameter(torch.eye(vocab_size))
         self.n_said = 0
-
-    def new_cache(self, *_):
-        return None
 
     def hidden(self, ids, cache=None, positions=None, mask=None):
         said = self.ids[min(self.n_said, len(self.ids) - 1)]

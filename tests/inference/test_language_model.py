@@ -51,6 +51,24 @@ def test_a_chat_keeps_its_history(speaker):
     assert chat.turns == []
 
 
+def test_a_turn_runs_only_what_is_new(speaker, monkeypatch):
+    n_ids, hidden = [], speaker.model.hidden
+    monkeypatch.setattr(
+        speaker.model, "hidden", lambda ids, **options: (n_ids.append(ids.numel()), hidden(ids, **options))[1]
+    )
+    chat = Chat(speaker, GREEDY)
+    said(chat, "Say a")
+    del n_ids[:]
+    assert said(chat, "And then?") == "b, of course."
+    prompt = chat.ids(chat.turns[:-1])
+    assert n_ids[0] < len(prompt) / 2
+    del n_ids[:]
+    again = chat.retry()
+    assert again is not None
+    assert "".join(again) == "b, of course."
+    assert n_ids[0] == 1, "the same prompt once more"
+
+
 def test_no_system_prompt_is_injected(speaker):
     question = [Message("user", "Who are you?")]
     ids = Chat(speaker, GREEDY).ids(question)

@@ -127,6 +127,23 @@ def test_a_stopped_stream_keeps_what_there_is():
     assert stream.completion.finish_reason == "interrupted"
 
 
+def test_a_completion_knows_how_likely_each_id_was():
+    ids = tiny.tokenizer().encode("Once there").tolist()
+    settings = Settings(max_new_tokens=12, temperature=0.0, n_alternatives=2)
+    stream = TextStream(tiny.model(), tiny.tokenizer(), ids, settings)
+    "".join(stream)
+    [whole] = complete(tiny.model(), tiny.tokenizer(), [ids], settings)
+    for completion in (stream.completion, whole):
+        assert len(completion.logprobs) == len(completion.alternatives) == completion.n_tokens == 12
+        assert [place[0][0] for place in completion.alternatives] == list(completion.ids)
+        assert [place[0][1] for place in completion.alternatives] == pytest.approx(completion.logprobs)
+
+    stream = TextStream(tiny.model(), tiny.tokenizer(), ids, settings)
+    next(iter(stream))
+    stream.stop()
+    assert len(stream.completion.logprobs) == stream.completion.n_tokens == 1
+
+
 def test_control_characters_do_not_reach_a_terminal():
     assert printable("a\x1b[31mb\r\x07\x9b\tc\n") == "a[31mb\tc\n"
 
