@@ -42,7 +42,8 @@ class Engine:
     draft: guesses ids ahead (speculative.py). The texts stay the same; only how soon they come changes.
     most_bytes: of keys and values, if every running text gets as long as it may; texts wait until there is room. One
         always runs. None is no limit.
-    n_kept: finished texts whose keys and values are kept for prompts that begin like them, see prefixes.py.
+    n_kept: finished texts whose keys and values are kept, beyond `most_bytes`, for prompts that begin like them, see
+        prefixes.py.
     """
 
     def __init__(
@@ -147,8 +148,9 @@ class Engine:
     def _has_room_for(self, newcomer: "_Sequence") -> bool:
         if self.most_bytes is None or not self._running:
             return True
-        n_positions = sum(sequence.longest for sequence in (*self._running, newcomer))
-        return n_positions * self.runner.bytes_per_position <= self.most_bytes
+        # A runner may keep rows of one length, and then all are as long as the longest.
+        longest = max(sequence.longest for sequence in (*self._running, newcomer))
+        return (len(self._running) + 1) * longest * self.runner.bytes_per_position <= self.most_bytes
 
     def _retire(self) -> None:
         """Those that are ready leave, and what was computed for them is kept for others."""
