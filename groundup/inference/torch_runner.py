@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from groundup.inference.recorded import Steps, is_worth_it
 from groundup.inference.runner import Work
 from groundup.layers.attention import Attention
 from groundup.layers.cache_pool import CachePool, CacheRows
@@ -62,7 +63,8 @@ class TorchRunner:
 
     name = "torch"
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, recorded: bool | None = None):
+        """`recorded`: whether single ids run as in recorded.py; None where that is worth it."""
         self.model: Any = model
         config, weight = self.model.config, self.model.lm_head_weight
         self.vocab_size: int = config.vocab_size
@@ -71,6 +73,8 @@ class TorchRunner:
         self.bytes_per_position: int = 2 * shape[0] * shape[1] * shape[2] * weight.element_size()
         self._pool = CachePool(*shape, dtype=weight.dtype, device=weight.device)
         self._reach = reach(model)
+        is_recorded = is_worth_it(model, weight) if recorded is None else recorded
+        self._steps = Steps(model, self._pool, self._reach) if is_recorded else None
         self._states: list[TorchState | None] = []
         """Whose each row of the pool is."""
 
@@ -136,18 +140,12 @@ class TorchRunner:
         in_order = sorted(range(len(parts)), key=lambda index: parts[index].state.row)
         parts = [parts[index] for index in in_order]
         lengths, n_new = [part.state.length for part in parts], [len(part.ids) for part in parts]
-        T = max(n_new)
-        self._pool.reserve(len(self._states), max(lengths) + T)
-
-        device = self._pool.ids.device
-        ids = torch.tensor([[*part.ids, *[0] * (T - n)] for part, n in zip(parts, n_new, strict=True)], device=device)
-        rows = CacheRows(self._pool, first, lengths, n_new, reach=self._reach)
-        hidden = self.model.hidden(ids, cache=rows, positions=rows.positions, mask=rows.mask)
-
-        # The head of a large vocabulary is a good part of the work: it runs where somebody asks for it.
         asked = [range(0 if part.every else n - 1, n) for part, n in zip(parts, n_new, strict=True)]
-        places = torch.tensor([row * T + t for row, some in enumerate(asked) for t in some], device=device)
-        logits = self.model.logits_of(hidden.flatten(0, 1)[places]).float().cpu().numpy()
+        if self._steps is not None and max(n_new) == 1:
+            around = [self._length(row) for row in range(first, len(self._states))]
+            logits = self._steps.run(first, [part.ids[0] for part in parts], around).cpu().numpy()
+        else:
+            logits = self._padded(first, [part.ids for part in parts], lengths, asked)
 
         made: list[np.ndarray] = [logits] * len(parts)
         start = 0
@@ -156,6 +154,21 @@ class TorchRunner:
             made[index] = logits[start : start + len(some)]
             start += len(some)
         return made
+
+    def _padded(
+        self, first: int, ids: Sequence[Sequence[int]], lengths: list[int], asked: Sequence[range]
+    ) -> np.ndarray:
+        """The ids of neighbouring rows, padded on the right; logits at the places asked for, row after row."""
+        n_new = [len(row) for row in ids]
+        T, device = max(n_new), self._pool.ids.device
+        self._pool.reserve(len(self._states), max(lengths) + T)
+        rows = CacheRows(self._pool, first, lengths, n_new, reach=self._reach)
+        padded = torch.tensor([[*row, *[0] * (T - n)] for row, n in zip(ids, n_new, strict=True)], device=device)
+        hidden = self.model.hidden(padded, cache=rows, positions=rows.positions, mask=rows.mask)
+
+        # The head of a large vocabulary is a good part of the work: it runs where somebody asks for it.
+        places = torch.tensor([row * T + t for row, some in enumerate(asked) for t in some], device=device)
+        return self.model.logits_of(hidden.flatten(0, 1)[places]).float().cpu().numpy()
 
     def _side_by_side(self, states: Sequence[TorchState]) -> int:
         """Sees to it that these states, in any order, fill neighbouring rows; returns the first of these."""

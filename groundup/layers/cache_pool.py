@@ -37,12 +37,15 @@ class CachePool:
     ):
         self._shape = (n_layers, n_kv_heads, head_dim)
         self._dtype, self._device = dtype, device
+        self.version = 0
+        """Another number whenever keys and values lie elsewhere."""
         self.release()
 
     def release(self) -> None:
         """Gives all room back."""
         n_layers, n_kv_heads, head_dim = self._shape
         self.n_rows = self.n_positions = 0
+        self.version += 1
         # One tensor for each layer, so that growing needs the old and the new of one layer only at the same time.
         empty = torch.zeros(0, n_kv_heads, 0, head_dim, dtype=self._dtype, device=self._device)
         self.keys, self.values = [empty] * n_layers, [empty] * n_layers
@@ -68,6 +71,7 @@ class CachePool:
         ids = self.ids.new_zeros(n_rows, n_positions)
         ids[: self.ids.shape[0], : self.ids.shape[1]] = self.ids
         self.ids, self.n_rows, self.n_positions = ids, n_rows, n_positions
+        self.version += 1
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Row `target` becomes what the first `length` positions of row `source` are."""
@@ -103,22 +107,25 @@ class CacheRows(KVCache):
             raise ValueError(f"the pool has room for {pool.n_positions} positions, and {self.end} are needed")
 
         device = pool.ids.device
-        steps = torch.arange(self.T, device=device)
         self.mask: Bool[Tensor, "B 1 T S"] | None = None
         self.slots: Int[Tensor, "B T"] | None = None
         """Where the new ids go; None where all rows have one length, so that they go to the same place in each."""
         self.aligned: Int[Tensor, "B S"] | None = None
         """Where to look for the S positions that end with the new ones; None for all of them as they lie."""
         if min(lengths) == self.length:
-            self.positions = (self.length + steps)[None]
-            return
+            self.positions = torch.arange(self.length, self.end, device=device)[None]
+        else:
+            start, count = torch.tensor([lengths, n_new], device=device)[:, :, None]
+            self._lay_apart(start, count, reach)
 
-        self.row = torch.arange(len(lengths), device=device)[:, None]
-        start = torch.tensor(lengths, device=device)[:, None]
-        last = torch.tensor(n_new, device=device)[:, None] - 1
-        # What is nothing stays at a position that there is: one beyond the context may have no embedding.
-        self.positions = start + torch.minimum(steps, last)
+    def _lay_apart(self, start: Int[Tensor, "B 1"], n_new: Int[Tensor, "B 1"], reach: int | None) -> None:
+        """Rows that end each at a place of its own."""
+        device = start.device
+        steps = torch.arange(self.T, device=device)
+        self.row = torch.arange(len(start), device=device)[:, None]
         self.slots = start + steps
+        # What is nothing stays at a position that there is: one beyond the context may have no embedding.
+        self.positions = start + torch.minimum(steps, n_new - 1)
         seen = torch.arange(self.end, device=device)[None]
         if reach is not None:
             # A layer with a window takes its queries for the last of the keys. So each row is laid to end with them.
@@ -155,3 +162,17 @@ class CacheRows(KVCache):
 
     def keep(self, rows: Int[Tensor, " n_kept"]) -> None:
         raise NotImplementedError("rows of a pool are chosen when they are taken from it")
+
+
+class RecordedRows(CacheRows):
+    """B rows with one new id each, whose lengths stand in a tensor: a recorded forward can run again with others.
+
+    start: the lengths, at most `end - 1`, but for rows whose logits nobody reads.
+    """
+
+    def __init__(self, pool: CachePool, first: int, start: Int[Tensor, "B 1"], end: int, *, reach: int | None = None):
+        self.pool = pool
+        self.rows = slice(first, first + len(start))
+        self.length, self.T, self.end = end - 1, 1, end
+        self.aligned = None
+        self._lay_apart(start, torch.ones_like(start), reach)

@@ -1,5 +1,6 @@
 """The runner against the plain forward: every text alone, whole, and without a cache."""
 
+import copy
 import random
 import threading
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from groundup.inference import torch_runner
+from groundup.inference import recorded, torch_runner
 from groundup.inference.runner import Runner, Work
 from groundup.inference.torch_runner import TorchRunner, TorchState, groups
+from groundup.layers import cache_pool
 from tests.models.tiny import CASES, VOCAB_SIZE, Case
 
 PROMPTS = [[5, 6, 7], [9], [5, 6, 7, 8, 9, 10, 11, 3, 4], [30, 31, 32], [9, 9]]
@@ -39,9 +41,9 @@ class Text:
         self.state, self.ids = state, ids
 
 
-def schedule(model, seed: int, n_steps: int = 25) -> None:
+def schedule(model, seed: int, n_steps: int = 25, is_recorded: bool | None = None) -> None:
     """Texts join, go on by any number of ids, are cut, copied and leave, in any company."""
-    dice, runner = random.Random(seed), TorchRunner(model)
+    dice, runner = random.Random(seed), TorchRunner(model, is_recorded)
     texts: list[Text] = []
     for _ in range(n_steps):
         for text in list(texts):
@@ -105,6 +107,39 @@ def test_logits_after_every_id(case):
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_joins_and_leaves(case, seed):
     schedule(case.model(), seed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_step_that_a_gpu_records(case, seed, monkeypatch):
+    """Here it runs without a recording, and positions are rounded up to a multiple of 8 to meet several shapes."""
+    monkeypatch.setattr(cache_pool, "STEP", 8)
+    monkeypatch.setattr(recorded, "STEP", 8)
+    schedule(case.model(), seed, is_recorded=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("seed", range(3))
+def test_a_recorded_step_is_played_back(case, seed):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    model = case.model()
+    on_gpu = copy.deepcopy(model).cuda()
+    runner = TorchRunner(on_gpu)
+    assert (runner._steps is None) == (case.family == "mixtral")
+    states = [runner.open() for _ in range(5)]
+    ids = [[seed, index] for index in range(5)]
+    for step in range(12):
+        chosen = range(5) if step < 6 else range(1 + step % 3)
+        made = runner.run([Work(states[i], ids[i][states[i].length :]) for i in chosen])
+        for i, logits in zip(chosen, made, strict=True):
+            np.testing.assert_allclose(logits, plain(model, ids[i])[-1], atol=1e-3, rtol=1e-2)
+            ids[i].append((step + 3 * i) % VOCAB_SIZE)
+
+
+def test_recording_is_for_models_that_talk_on_a_gpu():
+    model = CASES["llama"].model()
+    assert TorchRunner(model)._steps is None
+    assert not recorded.is_worth_it(model, model.lm_head_weight)
 
 
 def test_a_long_prompt_runs_in_chunks(case, monkeypatch):
