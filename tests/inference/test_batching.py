@@ -22,7 +22,7 @@ from tests.models.tiny import CASES, VOCAB_SIZE
 
 GREEDY = Settings(max_new_tokens=12, temperature=0.0)
 RANDOM = Settings(max_new_tokens=9, temperature=1.3, top_p=0.9, top_k=30, repetition_penalty=1.2, seed=7)
-STOPPING = Settings(max_new_tokens=20, temperature=1.5, top_p=1.0, seed=3, stop_ids=(4, 9, 11))
+STOPPING = Settings(max_new_tokens=15, temperature=1.5, top_p=1.0, seed=3, stop_ids=(4, 9, 11))
 SETTINGS = (GREEDY, RANDOM, STOPPING)
 PROMPTS = [[5, 6, 7], [9], [5, 6, 7, 8, 9, 10, 11], [30, 31, 32], [9, 9], list(range(20, 40)), list(range(20, 41))]
 
@@ -43,12 +43,14 @@ def fake() -> FakeRunner:
     return of_whole_text(VOCAB_SIZE)
 
 
-@pytest.mark.parametrize("max_batch", [1, 3, 64])
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    ("case", "max_batch"),
+    [*((name, 64) for name in CASES), ("llama", 1), ("fast-with-ngrams", 2), ("fast-with-window", 3)],
+)
 def test_a_text_is_the_same_whenever_it_joins(case, max_batch):
-    runner, dice = TorchRunner(case.model()), random.Random(max_batch)
+    runner, dice = TorchRunner(CASES[case].model()), random.Random(max_batch)
     talking = Engine(runner, max_batch)
-    waiting = [(prompt, settings, copy) for prompt in PROMPTS for settings in SETTINGS for copy in (0, 1)]
+    waiting = [(prompt, dice.choice(SETTINGS), copy) for prompt in PROMPTS for copy in (0, 1)]
     dice.shuffle(waiting)
     made: list[tuple[Generation, tuple]] = []
     told: dict[int, list[int]] = {}
@@ -338,7 +340,7 @@ class Guess:
         assert len(uniforms) == n
         known = [text for text in self.texts if text[: len(ids)] == ids]
         right = known[0][len(ids) : len(ids) + n] if known else []
-        return [id_ if self.dice.random() < self.share else 0 for id_ in right]
+        return [id_ if self.dice.random() < self.share else (id_ + 1) % VOCAB_SIZE for id_ in right]
 
     def check(self, target):
         self.target = target
@@ -391,8 +393,8 @@ def test_models_that_guess_for_models(family):
     from groundup.inference.speculative import DraftModel, PromptLookup
 
     model, other = CASES[family].model(), CASES["llama"].model()
-    prompts = [[1, 2, 3, 1, 2, 3, 1, 2], *PROMPTS[:5]]
-    for settings in SETTINGS:
+    prompts = [[1, 2, 3, 1, 2, 3, 1, 2], *PROMPTS[:2]]
+    for settings in (GREEDY, RANDOM):
         expected = [alone(TorchRunner(model), prompt, settings) for prompt in prompts]
         for draft in (PromptLookup(), DraftModel(TorchRunner(other)), DraftModel(TorchRunner(model))):
             talking = Engine(TorchRunner(model), draft=draft)
