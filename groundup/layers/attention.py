@@ -70,6 +70,12 @@ def attention(
             y = by_products(q, k, v, causal_mask(T, S, device=q.device) if is_square_causal else mask, scale)
             # Looking at the mask, as `is_best_by_products` does, would cut a compiled graph in two.
             return y * mask.any(-1, keepdim=True) if mask is not None and torch.compiler.is_compiling() else y
+        if T == 1 and n_groups > 1 and (mask is None or mask.ndim < 3 or mask.shape[-3] == 1):
+            # What the heads of a group ask are several queries of the head that they share: no key is repeated, which
+            # halves the time.
+            grouped = q.squeeze(-2).unflatten(-2, (-1, n_groups))
+            y = F.scaled_dot_product_attention(grouped, k, v, mask, dropout, scale=scale)
+            return y.flatten(-3, -2).unsqueeze(-2)
         return F.scaled_dot_product_attention(
             q, k, v, mask, dropout, is_square_causal, scale=scale, enable_gqa=n_groups > 1
         )

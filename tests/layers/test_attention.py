@@ -227,6 +227,21 @@ def test_a_window_equals_its_mask(T, S, window, kernels, dtype):
             )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("shape", [(1, 7), (2, 1, 1, 7), (1, 6, 1, 7), (2, 6, 1, 7)])
+def test_one_query_of_heads_in_groups_equals_torch(shape, kernels, dtype):
+    inputs = [torch.randn(2, 6, 1, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 8)]
+    mask = torch.rand(shape) < 0.6
+    mask[..., 0] = True
+    assert_agree(
+        lambda q, k, v: attention(q, k, v, mask, kernels=kernels),
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True),
+        inputs,
+        dtype,
+    )
+
+
 def test_one_query_at_the_end_of_a_long_cache_costs_a_window():
     q, k = torch.randn(1, 2, 1, 4), torch.randn(1, 2, 100, 4)
     near, _, mask = within_window(q, k, k, None, True, 8)
