@@ -408,6 +408,63 @@ def lock(folder: Path | str) -> Iterator[None]:
         opened.close()
 
 
+class GrowingFile:
+    """A file of JSON lines that one process adds to; made by `growing`."""
+
+    def __init__(self, path: Path, opened: BinaryIO):
+        self._path = path
+        self._opened = opened
+        self._n_whole: int | None = None
+        """Bytes of whole lines, until a torn one behind them was cut off."""
+
+    def rows(self) -> Iterator[Any]:
+        """What stands in it, row by row, but for a torn last line. ArtefactError for another that is no JSON."""
+        self._opened.seek(0)
+        self._n_whole = 0
+        for number, line in enumerate(self._opened, 1):
+            if not line.endswith(b"\n"):
+                return
+            self._n_whole += len(line)
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise ArtefactError(f"not valid JSON: {error}", where=f"{self._path}, line {number:,}") from error
+
+    def add(self, obj: Any) -> None:
+        """One more row at the end: a process killed later has written it. To be called after `rows` was read."""
+        with reporting_disk(self._path):
+            if self._n_whole is not None:
+                self._opened.truncate(self._n_whole)
+                self._n_whole = None
+            self._opened.write(orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE))
+            self._opened.flush()
+
+
+@contextlib.contextmanager
+def growing(path: Path | str) -> Iterator[GrowingFile]:
+    """Hold a file of JSON lines (made if absent) alone, to go on where a process that was killed had come to.
+
+    Nothing in it is changed before a row is added; then a torn last line is cut off. What was added is on the disk when
+    the block ends. A second process gets Locked.
+    """
+    path = Path(path)
+    with reporting_disk(path):
+        opened = open(path, "a+b")  # noqa: SIM115 - one file all along: closing any other would let go of the lock
+    with opened:
+        try:
+            _lock_file(opened)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise EnvironmentFault(f"cannot lock: {error.strerror}", where=str(path)) from error
+            hint = "wait for it to end, or choose another file"
+            raise Locked("another process is writing to this file", where=str(path), hint=hint) from error
+        try:
+            yield GrowingFile(path, opened)
+        finally:
+            with reporting_disk(path):
+                os.fsync(opened.fileno())
+
+
 def _lock_file(opened: BinaryIO) -> None:
     try:
         import fcntl

@@ -278,6 +278,46 @@ def test_lines_are_appended_and_a_torn_one_is_cut(tmp_path: Path) -> None:
     assert path.read_bytes() == b'{"step":1}\n'
 
 
+def test_a_growing_file_goes_on_where_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    with artifact.growing(path) as file:
+        assert list(file.rows()) == []
+        file.add({"n": 1})
+        assert path.read_bytes() == b'{"n":1}\n', "what was added is there, whatever becomes of this process"
+    path.write_bytes(b'{"n":1}\n{"n":2}\n{"n"')
+    with artifact.growing(path) as file:
+        assert list(file.rows()) == [{"n": 1}, {"n": 2}]
+        assert path.read_bytes().endswith(b'{"n"'), "reading changes nothing"
+        file.add({"n": 3})
+        file.add({"n": 4})
+    assert path.read_bytes() == b'{"n":1}\n{"n":2}\n{"n":3}\n{"n":4}\n'
+
+
+def test_a_growing_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"no rows\nat all")
+    with pytest.raises(ArtefactError) as caught, artifact.growing(path) as file:
+        list(file.rows())
+    assert caught.value.where == f"{path}, line 1"
+    assert path.read_bytes() == b"no rows\nat all"
+
+
+def test_a_growing_file_has_one_writer(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    code = f"""
+from groundup import artifact
+try:
+    with artifact.growing({str(path)!r}):
+        print("held twice")
+except artifact.Locked as error:
+    print(error.what)
+"""
+    with artifact.growing(path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "another process is writing" in done.stdout, done.stdout + done.stderr
+    assert path.read_bytes() == b""
+
+
 def test_json_for_people(tmp_path: Path) -> None:
     artifact.write_json(tmp_path / "run.json", {"a": [1]})
     assert (tmp_path / "run.json").read_text() == '{\n  "a": [\n    1\n  ]\n}\n'
