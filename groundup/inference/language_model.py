@@ -118,8 +118,16 @@ class Chat:
 
     def ids(self, turns: Sequence[Message]) -> list[int]:
         """The system prompt and these messages, up to where the assistant begins to speak."""
-        system = [Message("system", self.system)] if self.system else []
-        return self.speaker.chat_ids([*system, *turns])
+        return self.speaker.chat_ids([*self._system(), *turns])
+
+    @property
+    def n_tokens(self) -> int:
+        """How much of the context is full."""
+        said = [*self._system(), *self.turns]
+        return len(chat.render(said, self.speaker.tokenizer, template=self.speaker.template).ids) if said else 0
+
+    def _system(self) -> list[Message]:
+        return [Message("system", self.system)] if self.system else []
 
     def _answer(self, turns: list[Message]) -> TextStream:
         """Drops the oldest question with its answer until a fair part of the context is free to answer in."""

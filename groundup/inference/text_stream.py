@@ -11,8 +11,10 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from groundup.inference import engine
+from groundup.errors import UsageError
+from groundup.inference import engine, sliding
 from groundup.inference.generation import Generation
+from groundup.inference.repetition import repeated
 from groundup.inference.settings import Settings
 
 # The end of a sentence, with closing quotes and brackets; Chinese and Japanese put no space after theirs.
@@ -29,7 +31,7 @@ class Completion:
     ids: tuple[int, ...]
     """The new ids, with those of a stop id or a stop string."""
     seconds: float
-    """Until the last token; for a text of a batch, of the whole batch."""
+    """Until the last token; for a text of a batch, since the batch began."""
     seconds_to_first: float | None = None
     logprobs: tuple[float, ...] = ()
     """Log-probability of each id under the model itself."""
@@ -44,6 +46,16 @@ class Completion:
     def tokens_per_second(self) -> float:
         return self.n_tokens / self.seconds if self.seconds else 0.0
 
+    @property
+    def mean_logprob(self) -> float:
+        """How likely the model finds each of its tokens. The mean, since a sum would favour what is short."""
+        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else float("-inf")
+
+    @property
+    def repeated_4grams(self) -> float:
+        """The share of its runs of four tokens that stood in it before, see repetition.py."""
+        return repeated(self.ids)
+
     def report(self, prompt: str, settings: Settings) -> dict[str, Any]:
         """What `--json` prints."""
         return {
@@ -51,6 +63,7 @@ class Completion:
             "completion": self.text,
             "finish_reason": self.finish_reason,
             "n_tokens": self.n_tokens,
+            "repeated_4grams": round(self.repeated_4grams, 4),
             "tokens_per_second": round(self.tokens_per_second, 1),
             "settings": asdict(settings),
         }
@@ -93,7 +106,7 @@ class StopStrings:
         return text
 
 
-class _Text:
+class Text:
     """Ids in, text out, for one sequence: decoding, stop strings, special tokens, the unfinished last sentence."""
 
     def __init__(self, tokenizer: Any, settings: Settings, *, show_special: bool = False, trim: bool = False):
@@ -140,7 +153,8 @@ class TextStream:
         stream.completion.finish_reason
 
     `stop` ends it early and makes a completion of what there is, with the reason "interrupted". With a seed, another
-    `copy` gives another text. `model` may also be a Runner or an Engine, which remembers what it has computed.
+    `copy` gives another text. `model` may also be a Runner or an Engine, which remembers what it has computed. `shift`
+    lets the text grow beyond the context, see sliding.py.
     """
 
     def __init__(
@@ -152,13 +166,15 @@ class TextStream:
         *,
         show_special: bool = False,
         trim: bool = False,
+        shift: bool = False,
         copy: int = 0,
     ):
         self.settings = with_stop_ids(settings, tokenizer)
         self._completion: Completion | None = None
-        self._text = _Text(tokenizer, self.settings, show_special=show_special, trim=trim)
-        self._generation = Generation(list(ids))
-        self._ids = self._follow(model, copy)
+        self._text = Text(tokenizer, self.settings, show_special=show_special, trim=trim)
+        self._generations: list[Generation] = []
+        """One, or with `shift` one for each window of the text."""
+        self._ids = self._follow(model, list(ids), copy, sliding.first_of(tokenizer) if shift else None)
         self._started = time.perf_counter()
         self._seconds_to_first: float | None = None
 
@@ -175,10 +191,18 @@ class TextStream:
         if piece := self._end(reason):
             yield piece
 
-    def _follow(self, model: Any, copy: int) -> Generator[int, None, None]:
+    def _follow(self, model: Any, ids: list[int], copy: int, first: list[int] | None) -> Generator[int, None, None]:
+        settings = replace(self.settings, seed=self.settings.some_seed())
         with engine.engine_for(model) as talking:
-            self._generation = talking.submit(self._generation.prompt_ids, self.settings, copy)
-            yield from engine.follow(talking, self._generation)
+            while True:
+                window = ids if first is None else sliding.fitting(ids, talking.runner.context_length, first)
+                generation = talking.submit(window, settings, copy)
+                self._generations.append(generation)
+                yield from engine.follow(talking, generation)
+                left = settings.max_new_tokens - len(generation.ids)
+                if first is None or generation.finish_reason != "length" or not left:
+                    return
+                ids, copy, settings = [*ids, *generation.ids], 0, replace(settings, max_new_tokens=left)
 
     def stop(self) -> str:
         """Ends the text here; returns what had been held back."""
@@ -195,49 +219,37 @@ class TextStream:
         seconds = time.perf_counter() - self._started
         self._ids.close()
         rest = self._text.finish(reason)
-        self._completion = _completion(self._text, reason, self._generation, seconds, self._seconds_to_first)
+        self._completion = completion_of(self._text, reason, self._generations, seconds, self._seconds_to_first)
         return rest
 
 
-def complete(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Sequence[int]],
-    settings: Settings,
-    *,
-    show_special: bool = False,
-    trim: bool = False,
-) -> list[Completion]:
-    """Continues all prompts in batches; each text is the one that a TextStream gives for the same seed."""
-    settings = with_stop_ids(settings, tokenizer)
-    texts = [_Text(tokenizer, settings, show_special=show_special, trim=trim) for _ in prompts]
-
-    def push(index: int, id_: int) -> bool:
-        texts[index].push(id_)
-        return texts[index].stop.is_hit
-
-    started = time.perf_counter()
-    generations = engine.generate(model, prompts, settings, on_token=push)
-    seconds = time.perf_counter() - started
-    completions = []
-    for text, generation in zip(texts, generations, strict=True):
-        text.finish(generation.finish_reason)
-        completions.append(_completion(text, generation.finish_reason, generation, seconds))
-    return completions
-
-
-def _completion(
-    text: _Text, reason: str, generation: Generation, seconds: float, seconds_to_first: float | None = None
+def completion_of(
+    text: Text, reason: str, generations: Sequence[Generation], seconds: float, seconds_to_first: float | None = None
 ) -> Completion:
+    """The completion of a text that has ended, from the one or more generations that its ids came from."""
     n = len(text.ids)  # one that was stopped may have drawn more than was taken from it
-    alternatives = tuple(map(tuple, generation.alternatives[:n]))
-    logprobs = tuple(generation.logprobs[:n])
-    return Completion(text.text, reason, tuple(text.ids), seconds, seconds_to_first, logprobs, alternatives)
+    logprobs = [logprob for generation in generations for logprob in generation.logprobs][:n]
+    alternatives = [tuple(step) for generation in generations for step in generation.alternatives][:n]
+    ids = tuple(text.ids)
+    return Completion(text.text, reason, ids, seconds, seconds_to_first, tuple(logprobs), tuple(alternatives))
 
 
 def with_stop_ids(settings: Settings, tokenizer: Any) -> Settings:
-    """The settings, stopping also at the ids that end a text for this tokenizer."""
-    return replace(settings, stop_ids=tuple(sorted({*settings.stop_ids, *tokenizer.stop_ids})))
+    """The settings, stopping also at the ids that end a text for this tokenizer.
+
+    A stop string that is the name of a special token means that token, which never is text. UsageError for a stop id
+    that the tokenizer has not got: it would never come.
+    """
+    named = {name: tokenizer.special_ids[name] for name in settings.stop if name in tokenizer.special_ids}
+    for id_ in settings.stop_ids:
+        if not 0 <= id_ < tokenizer.vocab_size:
+            raise UsageError(
+                f"the stop id {id_} is no token: the vocabulary ends at {tokenizer.vocab_size - 1}",
+                where="stop_ids",
+                hint="`groundup tokenizer encode TEXT` shows the ids of a text; --stop takes the text itself",
+            )
+    ids = sorted({*settings.stop_ids, *named.values(), *tokenizer.stop_ids})
+    return replace(settings, stop_ids=tuple(ids), stop=tuple(text for text in settings.stop if text not in named))
 
 
 def trim_sentence(text: str) -> str:

@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from groundup.errors import UsageError
+from groundup.inference.completing import complete
 from groundup.inference.settings import Settings
-from groundup.inference.text_stream import StopStrings, TextStream, _Text, complete, printable, trim_sentence
+from groundup.inference.text_stream import (
+    StopStrings,
+    Text,
+    TextStream,
+    printable,
+    trim_sentence,
+    with_stop_ids,
+)
 from tests.inference import tiny
 
 GREEDY = Settings(max_new_tokens=60, temperature=0.0)
@@ -65,7 +74,7 @@ def test_trim_sentence(text, trimmed):
 
 
 def written(letters: str, reason: str, **options) -> str:
-    text = _Text(tiny.tokenizer(), Settings(), **options)
+    text = Text(tiny.tokenizer(), Settings(), **options)
     pieces = [text.push(id_) for id_ in tiny.tokenizer().encode(letters).tolist()]
     assert "".join([*pieces, text.finish(reason)]) == text.text
     return text.text
@@ -154,7 +163,7 @@ def test_special_tokens_are_left_out_or_shown_by_their_names():
     ids = [*tokenizer.encode("the cat").tolist(), special, *tokenizer.encode(" ran").tolist()]
 
     def made(show_special: bool, **settings) -> str:
-        text = _Text(tokenizer, Settings(**settings), show_special=show_special)
+        text = Text(tokenizer, Settings(**settings), show_special=show_special)
         return "".join(text.push(id_) for id_ in ids) + text.finish("length")
 
     assert made(False) == "the cat ran"
@@ -162,3 +171,15 @@ def test_special_tokens_are_left_out_or_shown_by_their_names():
     assert made(True, stop_ids=(special,)) == f"the cat{name} ran"
     # A stop id without a name is never shown.
     assert made(True, stop_ids=(ids[-1],)) == f"the cat{name} ran".removesuffix(tokenizer.decode(ids[-1:]))
+
+
+def test_the_name_of_a_special_token_stops_at_the_token():
+    tokenizer = tiny.tokenizer()
+    settings = with_stop_ids(Settings(stop=("<|endoftext|>", "cat")), tokenizer)
+    assert settings.stop == ("cat",)
+    assert tokenizer.special_ids["<|endoftext|>"] in settings.stop_ids
+
+
+def test_a_stop_id_that_is_no_token_is_refused():
+    with pytest.raises(UsageError, match="300 is no token: the vocabulary ends at 299"):
+        with_stop_ids(Settings(stop_ids=(300,)), tiny.tokenizer())
