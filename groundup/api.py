@@ -20,9 +20,11 @@ from typing import Any, overload
 
 from groundup import config, models
 from groundup.errors import UsageError
+from groundup.inference import presets
+from groundup.inference.completing import complete
 from groundup.inference.language_model import LanguageModel, load
 from groundup.inference.settings import Settings
-from groundup.inference.text_stream import TextStream, complete
+from groundup.inference.text_stream import Completion, TextStream
 from groundup.layers.kernels import Kernels
 from groundup.text.records import Message
 from groundup.weights import checkpoint, published
@@ -58,7 +60,16 @@ def generate(
 
 
 class Predictor:
-    """A loaded model that generates, one prompt or many, at once or as a stream."""
+    """A loaded model that generates, one prompt or many, at once or as a stream: the texts of `groundup generate`.
+
+        predictor = Predictor.load("runs/demo")
+        predictor.generate(["One.", "Two."], temperature=0)
+        for piece in predictor.stream("Once upon a time", preset="calm.toml", seed=1):
+            print(piece, end="")
+
+    Every call takes, beside `prompt` or `messages`, the fields of `inference.settings.Settings`; `preset`, a TOML file
+    of them, which the others beat; and trim, show_special and shift, as the command has them.
+    """
 
     def __init__(self, model: Any, tokenizer: Any = None):
         self.speaker = _speaker(model, tokenizer)
@@ -73,16 +84,27 @@ class Predictor:
     @overload
     def generate(self, prompt: Sequence[str], **settings: Any) -> list[str]: ...
     def generate(self, prompt: str | Sequence[str] = "", *, messages: Messages | None = None, **settings: Any) -> Any:
-        """A string for a string; for a list of prompts a list, computed in batches. See `generate`."""
+        """A string for a string; for a list of prompts a list, computed in batches."""
+        done = self.complete(prompt, messages=messages, **settings)
+        return [each.text for each in done] if isinstance(done, list) else done.text
+
+    @overload
+    def complete(self, prompt: str, **settings: Any) -> Completion: ...
+    @overload
+    def complete(self, prompt: Sequence[str], **settings: Any) -> list[Completion]: ...
+    def complete(self, prompt: str | Sequence[str] = "", *, messages: Messages | None = None, **settings: Any) -> Any:
+        """As `generate`, but with what is known about each text: how it ended, its ids, the time it took."""
+        chosen, options = _split(settings)
         is_one = isinstance(prompt, str)
         ids = [_ids(self.speaker, text, messages) for text in ([prompt] if is_one else prompt)]
-        texts = [done.text for done in complete(self.speaker.model, self.speaker.tokenizer, ids, _settings(settings))]
-        return texts[0] if is_one else texts
+        done = complete(self.speaker.model, self.speaker.tokenizer, ids, chosen, **options)
+        return done[0] if is_one else done
 
     def stream(self, prompt: str = "", *, messages: Messages | None = None, **settings: Any) -> Iterator[str]:
         """The same text as `generate` gives, in pieces as they come."""
+        chosen, options = _split(settings)
         ids = _ids(self.speaker, prompt, messages)
-        return iter(TextStream(self.speaker.model, self.speaker.tokenizer, ids, _settings(settings)))
+        return iter(TextStream(self.speaker.model, self.speaker.tokenizer, ids, chosen, **options))
 
 
 class GPT:
@@ -143,6 +165,16 @@ def _speaker(model: Any, tokenizer: Any) -> LanguageModel:
             hint="pass tokenizer=..., or the model that groundup.load gives back",
         )
     return LanguageModel(model, tokenizer)
+
+
+def _split(given: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """What was said by keyword: settings, those of a preset file among them, and how the text is to be shown."""
+    options = {name: given.pop(name) for name in ("trim", "show_special", "shift") if name in given}
+    file = given.pop("preset", None)
+    preset = presets.read(file) if file else {}
+    if "max_tokens" in given:
+        preset.pop("max_new_tokens", None)
+    return _settings(preset | given), options
 
 
 def _settings(settings: dict[str, Any], max_new_tokens: int | None = None, max_tokens: int | None = None) -> Settings:

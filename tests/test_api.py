@@ -58,6 +58,23 @@ def test_predictor_equals_the_command_line(path, capsys):
     assert predictor.generate([BEGINNING, BEGINNING], **settings) == printed_both
 
 
+def test_predictor_takes_what_the_command_takes(path, tmp_path, capsys):
+    (tmp_path / "calm.toml").write_text("temperature = 1.2\nmax_new_tokens = 9\ntop_k = 7\n")
+    preset, prompts = str(tmp_path / "calm.toml"), [BEGINNING, "The cat", "word " * 200]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n")
+    flags = ["--prompts", str(tmp_path / "prompts.txt"), "--preset", preset, "--seed", "3", "--shift", "--trim"]
+    assert cli.main(["generate", str(path), *flags, "--top-k", "9"]) == 0
+    printed = [json.loads(line)["completion"] for line in capsys.readouterr().out.splitlines()]
+
+    predictor, options = groundup.Predictor.load(path), {"preset": preset, "seed": 3, "shift": True, "trim": True}
+    # The command strips no space: a line of a file is the prompt.
+    assert predictor.generate(prompts, top_k=9, **options) == printed
+    assert "".join(predictor.stream(prompts[2], top_k=9, **options)) == printed[2]
+    [first, *_] = predictor.complete(prompts, top_k=9, **options)
+    assert (first.text, first.n_tokens, first.finish_reason) == (printed[0], 9, "length")
+    assert predictor.complete(BEGINNING, max_tokens=2, **options).n_tokens == 2, "a keyword beats the preset"
+
+
 def test_predictor_takes_many_prompts(path):
     predictor = groundup.Predictor.load(path)
     prompts = [BEGINNING, "Once there was a cat. It", "Then"]

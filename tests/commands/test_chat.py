@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -61,18 +62,21 @@ def test_quiet_leaves_only_the_answers(talk):
     assert talk("Say a", flags=("--quiet", "--temperature", "0")) == (0, "a\n", "")
 
 
-def test_reset_forgets(talk):
-    _, out, err = talk("Say a", "/reset", "/show", "Who are you?")
+@pytest.mark.parametrize("word", ["/clear", "/reset"])
+def test_clear_forgets(talk, word):
+    _, out, err = talk("Say a", word, "/show", "Who are you?")
     assert out == "a\nI am Tiny.\n"
     assert "0 messages, 0 of 96 tokens" in err
 
 
 def test_settings_and_system_prompt_change_on_the_way(talk):
     _, _, err = talk(
-        "/set temperature 0.7", "/set top-k 4", "/temperature 0.9", "/system Be kind.", "/show", "/system", "/show"
+        "/set temperature 0.9", "/set top-k 4", '/set stop "\\n\\n"', "/system Be kind.", "/show", "/system", "/show"
     )
     assert "temperature 0.9" in err
     assert "top_k 4" in err
+    assert r'stop ["\n\n"]' in err
+    assert "parameters, context of 96 tokens" in err
     assert "system prompt: Be kind." in err
     assert "system prompt: none" in err
 
@@ -83,15 +87,73 @@ def test_retry_answers_the_last_question_again(talk):
     assert out == "a\na\nb, of course.\n"
 
 
+def test_set_alone_lists_the_settings(talk):
+    _, _, err = talk("/set")
+    assert "temperature 0.0 divide the logits by this" in err
+    assert "seed none" in err
+
+
+def test_a_conversation_is_saved_and_gone_on_with(talk, tmp_path):
+    file = tmp_path / "talk.json"
+    code, out, err = talk("Say a", f"/save {file}", "/system Be kind.", f"/save {file}")
+    assert (code, out) == (0, "a\n")
+    assert "2 messages are saved in" in err
+    content = json.loads(file.read_text())
+    assert [turn["role"] for turn in content["messages"]] == ["system", "user", "assistant"], "its own file is renewed"
+
+    _, out, err = talk("/load " + str(file), "/show", "/system", "And then?", "/retry")
+    assert "system prompt: Be kind." in err
+    assert out.splitlines() == ["b, of course.", "b, of course."]
+    assert "Say a" in err, "the last question and its answer are shown"
+    _, out, _ = talk("/system", "And then?", flags=("--load", str(file), "--temperature", "0"))
+    assert out == "b, of course.\n"
+
+
+def test_somebody_elses_file_is_not_written_over(talk, tmp_path):
+    (tmp_path / "talk.json").write_text("mine")
+    _, _, err = talk("Say a", f"/save {tmp_path / 'talk'}")
+    assert "exists already" in err
+    assert (tmp_path / "talk.json").read_text() == "mine"
+
+
+def test_a_preset_is_taken_and_flags_beat_it(talk, tmp_path):
+    (tmp_path / "calm.toml").write_text("temperature = 0.0\nmax_new_tokens = 1\ntop_k = 3\n")
+    flags = ("--preset", str(tmp_path / "calm.toml"), "--max-new-tokens", "2", "--json")
+    _, out, _ = talk("And then?", flags=flags)
+    report = json.loads(out)
+    assert (report["n_tokens"], report["settings"]["temperature"], report["settings"]["top_k"]) == (2, 0.0, 3)
+
+
+def test_ctrl_c_in_a_pipe_ends_with_what_was_said(talk, tuned, monkeypatch):
+    from groundup.inference import engine
+
+    follow = engine.follow
+
+    def broken_off(*arguments):
+        for number, id_ in enumerate(follow(*arguments)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield id_
+
+    monkeypatch.setattr(engine, "follow", broken_off)
+    code, out, err = talk("tell you a story", "Say a", flags=("--json", "--temperature", "0"))
+    [report] = map(json.loads, out.splitlines())
+    assert (code, report["finish_reason"], report["n_tokens"]) == (130, "interrupted", 3)
+    assert tiny.STORY_ANSWER.startswith(report["completion"]) and report["completion"]
+
+
 def test_leaving_ends_with_0(talk):
-    for word in ("/quit", "/bye"):
+    for word in ("/quit", "/bye", "/exit"):
         assert talk("Say a", word, "Who are you?")[:2] == (0, "a\n")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("/tempertaure 1", "Did you mean /temperature?"),
+        ("/sytem Be kind.", "Did you mean /system?"),
+        ("/save", "such as /save talk.json"),
+        ("/save talk", "Nothing has been said yet"),
+        ("/load nowhere.json", "cannot read the conversation"),
         ("/set temperature -1", "temperature"),
         ("/set tempo 1", "tempo"),
         ("/set temperature", "/set temperature 0.7"),
@@ -107,7 +169,7 @@ def test_a_mistake_is_told_and_the_chat_goes_on(talk, line, message):
 
 def test_help_names_every_command(talk):
     _, _, err = talk("/help")
-    for name in ("/system", "/set", "/temperature", "/retry", "/reset", "/show", "/help", "/quit"):
+    for name in ("/system", "/set", "/show", "/retry", "/clear", "/save", "/load", "/help", "/bye"):
         assert name in err
 
 
@@ -137,10 +199,11 @@ def test_no_model_ends_with_2(capsys):
 class Terminal:
     """A `groundup chat` at the other end of a pseudo-terminal."""
 
-    def __init__(self, *arguments: str):
+    def __init__(self, state: Path, *arguments: str, kind: str = "dumb"):
         self.at, other = pty.openpty()
         command = [sys.executable, "-m", "groundup", "chat", *arguments]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": "dumb", "COLUMNS": "200"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": kind, "COLUMNS": "200", "LINES": "50"}
+        environment |= {"XDG_STATE_HOME": str(state)}
         self.process = subprocess.Popen(
             command, stdin=other, stdout=other, stderr=other, env=environment, start_new_session=True
         )
@@ -169,8 +232,8 @@ class Terminal:
             os.close(self.at)
 
 
-def test_at_a_terminal_ctrl_c_stops_an_answer_and_at_the_prompt_leaves(tuned):
-    terminal = Terminal(tuned, "--temperature", "0")
+def test_at_a_terminal_ctrl_c_stops_an_answer_and_at_the_prompt_leaves(tuned, tmp_path):
+    terminal = Terminal(tmp_path, tuned, "--temperature", "0")
     terminal.wait_for("> ")
     terminal.type("Say a\n")
     terminal.wait_for("tokens/s")
@@ -180,8 +243,41 @@ def test_at_a_terminal_ctrl_c_stops_an_answer_and_at_the_prompt_leaves(tuned):
     assert terminal.leave() == 130
 
 
-def test_at_a_terminal_the_end_of_input_leaves_with_0(tuned):
-    terminal = Terminal(tuned)
+@pytest.mark.skipif(sys.platform == "darwin", reason="libedit")
+def test_at_a_terminal_what_was_typed_is_remembered(tuned, tmp_path):
+    terminal = Terminal(tmp_path, tuned, "--temperature", "0", kind="xterm")
+    terminal.wait_for("> ")
+    terminal.type("Say a\n")
+    terminal.wait_for("tokens/s")
+    terminal.wait_for("> ")
+    terminal.type("/sy\tBe kind.\n")
+    terminal.wait_for("The system prompt is set.")
+    terminal.process.kill()  # what was typed is kept whatever happens
+    terminal.leave()
+    history = tmp_path / "groundup" / "chat_history"
+    assert history.read_text().splitlines() == ["Say a", "/system Be kind."]
+    assert history.stat().st_mode & 0o077 == 0, "nobody else's business"
+
+    terminal = Terminal(tmp_path, tuned, "--temperature", "0", kind="xterm")
+    terminal.wait_for("> ")
+    terminal.type("\x1b[A\x1b[A\n")
+    terminal.wait_for("Say a")
+    terminal.wait_for("tokens/s")
+    terminal.wait_for("> ")
+    terminal.type("\x04")
+    assert terminal.leave() == 0
+
+    terminal = Terminal(tmp_path / "other", tuned, "--no-history")
+    terminal.wait_for("> ")
+    terminal.type("/help\n")
+    terminal.wait_for("/bye")
+    terminal.type("/bye\n")
+    assert terminal.leave() == 0
+    assert not (tmp_path / "other").exists()
+
+
+def test_at_a_terminal_the_end_of_input_leaves_with_0(tuned, tmp_path):
+    terminal = Terminal(tmp_path, tuned)
     terminal.wait_for("/help lists commands")
     terminal.wait_for("> ")
     terminal.type("\x04")
@@ -191,12 +287,12 @@ def test_at_a_terminal_the_end_of_input_leaves_with_0(tuned):
 def test_ctrl_c_during_an_answer_keeps_what_was_said(tuned, monkeypatch, capsys):
     from rich.console import Console
 
-    from groundup.commands import chat
+    from groundup.commands.chat import talk as talks
     from groundup.inference import language_model
     from groundup.inference.settings import Settings
 
-    monkeypatch.setattr(chat, "is_interactive", lambda: True)
-    talk = chat.Talk(language_model.Chat(language_model.load(tuned), Settings(temperature=0.0)), Console(stderr=True))
+    monkeypatch.setattr(talks, "is_interactive", lambda: True)
+    talk = talks.Talk(language_model.Chat(language_model.load(tuned), Settings(temperature=0.0)), Console(stderr=True))
     hidden, calls = talk.chat.speaker.model.hidden, []
 
     def interrupted(*arguments, **options):

@@ -2,9 +2,13 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import pytest
+import torch
 
+import groundup
 from groundup import cli
 from tests.inference import tiny
 
@@ -51,7 +55,9 @@ def test_an_empty_prompt_begins_a_document(base, typed, capsys):
 def test_json_says_what_was_made_and_how(base, typed, capsys):
     assert cli.main(["generate", base, BEGINNING, "--json", "--max-new-tokens", "4", "--top-k", "3"]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert set(made) == {"prompt", "completion", "finish_reason", "n_tokens", "tokens_per_second", "settings"}
+    assert set(made) == {
+        "prompt", "completion", "finish_reason", "n_tokens", "repeated_4grams", "tokens_per_second", "settings",
+    }  # fmt: skip
     assert (made["prompt"], made["finish_reason"], made["n_tokens"]) == (BEGINNING, "length", 4)
     assert made["settings"]["top_k"] == 3
 
@@ -113,6 +119,15 @@ def test_a_full_context_is_said(base, typed, capsys):
         (["--max-new-tokens", "0"], "max_new_tokens"),
         (["--n", "0"], "n is 0"),
         (["--temperatur", "1"], "--temperature"),
+        (["--temperature", "nan"], "temperature"),
+        (["--stop-ids", "4000"], "no token"),
+        (["--stop", ""], "stop"),
+        (["--preset", "nowhere.toml"], "nowhere.toml"),
+        (["--prompts", "x.jsonl"], "two jobs"),
+        (["--grid", "x.toml"], "two jobs"),
+        (["--out", "x.txt"], "--prompts or --grid"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--best"], "--n 8 --best"),
     ],
 )
 def test_settings_that_cannot_be_meant_end_with_2(base, typed, capsys, arguments, message):
@@ -122,7 +137,108 @@ def test_settings_that_cannot_be_meant_end_with_2(base, typed, capsys, arguments
 
 def test_a_prompt_beyond_the_context_ends_with_2(base, typed, capsys):
     assert cli.main(["generate", base, "word " * 300]) == 2
-    assert "context of 96" in " ".join(capsys.readouterr().err.split())
+    err = " ".join(capsys.readouterr().err.split())
+    assert "context of 96" in err
+    assert "--shift" in err
+
+
+def test_shift_goes_beyond_the_context_with_a_warning(base, typed, capsys):
+    for prompt, n in (("word " * 300, 5), (BEGINNING, 150)):
+        # Nothing ends it: the id that would is ruled out by the draw's own rules at this temperature only by chance.
+        arguments = ["--shift", "--max-new-tokens", str(n), "--temperature", "5", "--seed", "1", "--json"]
+        assert cli.main(["generate", base, prompt, *arguments]) == 0
+        out, err = capsys.readouterr()
+        made = json.loads(out)
+        if made["finish_reason"] == "length":
+            assert made["n_tokens"] == n
+            assert "longer than the context of 96" in " ".join(err.split())
+
+
+def test_the_best_of_several_is_the_likeliest(base, typed, capsys):
+    arguments = ["generate", base, BEGINNING, "--n", "6", "--temperature", "3", "--seed", "1", "--max-new-tokens", "8"]
+    assert cli.main([*arguments, "--best"]) == 0
+    best = capsys.readouterr().out.removesuffix("\n")
+    speaker = groundup.load(base)
+    made = groundup.Predictor(speaker).complete([BEGINNING] * 6, temperature=3.0, seed=1, max_new_tokens=8)
+
+    def likelihood(each) -> float:
+        """By one full pass over prompt and text."""
+        ids = torch.tensor([[*speaker.prompt_ids(BEGINNING), *each.ids]])
+        logprobs = speaker.model(ids)[0].log_softmax(-1)
+        n = len(each.ids)
+        return sum(float(logprobs[-n - 1 + at, id_]) for at, id_ in enumerate(each.ids)) / n
+
+    with torch.no_grad():
+        assert best == max(made, key=likelihood).text
+    assert len({each.text for each in made}) > 1
+
+
+def test_json_tells_what_else_was_likely(base, typed, capsys):
+    arguments = ["generate", base, BEGINNING, "--json", "--n-alternatives", "3", "--temperature", "0"]
+    assert cli.main([*arguments, "--max-new-tokens", "5"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert "".join(token["token"] for token in made["tokens"]) == made["completion"]
+    for token in made["tokens"]:
+        assert len(token["alternatives"]) == 3
+        assert token["alternatives"][0] == {name: token[name] for name in ("id", "token", "logprob")}
+
+
+def test_a_preset_is_taken_and_flags_beat_it(base, typed, capsys, tmp_path):
+    preset = tmp_path / "calm.toml"
+    preset.write_text("temperature = 0.0\nmax_new_tokens = 3\nmin_p = 0.1\n")
+    assert cli.main(["generate", base, BEGINNING, "--json", "--preset", str(preset), "--max-new-tokens", "2"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["n_tokens"], made["settings"]["temperature"], made["settings"]["min_p"]) == (2, 0.0, 0.1)
+    preset.write_text("temperature = 0.0\ntemprature = 3\n")
+    assert cli.main(["generate", base, BEGINNING, "--preset", str(preset)]) == 2
+    assert "calm.toml:2" in capsys.readouterr().err
+
+
+def test_a_text_that_repeats_itself_is_told(base, typed, capsys, monkeypatch):
+    from groundup.inference import engine
+
+    monkeypatch.setattr(engine, "follow", lambda *_: (id_ for id_ in [70] * 60))
+    assert cli.main(["generate", base, BEGINNING]) == 0
+    assert "98% of its runs of four tokens are repetitions" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("extra", [[], ["--json"], ["--n", "2"]])
+def test_ctrl_c_leaves_with_what_was_made(base, typed, capsys, monkeypatch, extra):
+    from groundup.inference import language_model
+
+    def interrupting(*arguments, **options):
+        speaker = load(*arguments, **options)
+        hidden, calls = speaker.model.hidden, []
+
+        def counted(*arguments, **options):
+            calls.append(1)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+            return hidden(*arguments, **options)
+
+        monkeypatch.setattr(speaker.model, "hidden", counted)
+        return speaker
+
+    load = language_model.load
+    monkeypatch.setattr(language_model, "load", interrupting)
+    assert cli.main(["generate", base, BEGINNING, *GREEDY, *extra]) == 130
+    out, err = capsys.readouterr()
+    assert "interrupted" in err
+    text = json.loads(out)["completion"] if "--json" in extra else out.split("\n")[0]
+    assert text and REST.startswith(text)
+
+
+def test_a_closed_pipe_is_no_error(base):
+    command = f"{sys.executable} -m groundup generate {base} 'Once there' --n 200 --json --quiet | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{", "")
+
+
+def test_dry_run_makes_nothing(base, typed, capsys):
+    assert cli.main(["generate", base, BEGINNING, "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "would continue" in err
 
 
 def test_no_model_ends_with_2(typed, capsys, tmp_path):
