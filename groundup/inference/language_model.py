@@ -96,6 +96,12 @@ class Chat:
         # It keeps what was computed for the last turn, and each turn begins with all that was said before.
         self._engine = Engine(as_runner(speaker.model), max_batch=1)
 
+    def warm_up(self) -> None:
+        """Runs what every first question begins with, the system prompt, so that its answer comes at once."""
+        stream = self.ask("?")
+        next(iter(stream), None)
+        stream.stop()
+
     def ask(self, question: str) -> TextStream:
         """The answer, as a stream. Nothing is added to the conversation until `remember`."""
         self._copy = 0

@@ -51,6 +51,19 @@ def test_a_chat_keeps_its_history(speaker):
     assert chat.turns == []
 
 
+def test_a_first_question_does_not_wait_for_the_system_prompt(speaker, monkeypatch):
+    n_ids, hidden = [], speaker.model.hidden
+    monkeypatch.setattr(
+        speaker.model, "hidden", lambda ids, **options: (n_ids.append(ids.numel()), hidden(ids, **options))[1]
+    )
+    chat = Chat(speaker, GREEDY, system="Be kind, and brief.")
+    chat.warm_up()
+    assert chat.turns == []
+    del n_ids[:]
+    said(chat, "Say a")
+    assert n_ids[0] < len(chat.ids(chat.turns[:1])) / 2
+
+
 def test_a_turn_runs_only_what_is_new(speaker, monkeypatch):
     n_ids, hidden = [], speaker.model.hidden
     monkeypatch.setattr(

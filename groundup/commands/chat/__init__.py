@@ -70,6 +70,7 @@ def run(config: Config) -> int:
     talk = Talk(chat, people, config.json, uses_markdown=config.markdown)
     if is_interactive():
         people.print(f"{talk.about_model()}. /help lists commands.", style="dim", markup=False)
+        chat.warm_up()
     if before is not None:
         talk.go_on_with(before, config.load)
     for said in turns(config.history, completions):

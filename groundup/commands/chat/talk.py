@@ -29,7 +29,7 @@ class Talk:
         self.chat = chat
         self.people = people
         self.as_json = as_json
-        self.uses_markdown = uses_markdown
+        self._markdown = _markdown_writer() if uses_markdown and not as_json else None
         self._own_files: set[Path] = set()
         """What this chat has saved or loaded, and may write over."""
 
@@ -177,18 +177,22 @@ class Talk:
     def _writer(self) -> Any:
         if self.as_json:
             return _Silence()
-        if self.uses_markdown and sys.stdout.isatty():
-            from groundup.commands.chat import markdown
-
-            console = Console(highlight=False, theme=markdown.THEME)
-            if markdown.is_possible(console):
-                return markdown.Writer(console)
-        return _Plain()
+        return self._markdown() if self._markdown else _Plain()
 
     def _note(self, text: str) -> None:
         from groundup.inference.text_stream import printable
 
         self.people.print(printable(text), style="dim", markup=False)
+
+
+def _markdown_writer() -> Callable[[], Any] | None:
+    """What shows an answer as Markdown, loaded before the first one comes; None where it cannot be shown."""
+    if not sys.stdout.isatty():
+        return None
+    from groundup.commands.chat import markdown
+
+    console = Console(highlight=False, theme=markdown.THEME)
+    return (lambda: markdown.Writer(console)) if markdown.is_possible(console) else None
 
 
 class _Plain:
