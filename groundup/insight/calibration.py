@@ -25,9 +25,8 @@ import torch
 from torch import Tensor
 
 import groundup
-from groundup import artifact
+from groundup import artifact, compiled_code
 from groundup.insight import trial
-from groundup.tokenizer import compiled
 from groundup.train.devices import DTYPES, device_for, has_bf16, has_fp16
 
 FORMAT = 1
@@ -120,7 +119,7 @@ def peak_flops(dtype: torch.dtype, device: torch.device) -> float | None:
 def path() -> Path:
     """The file in the user's cache folder that holds what was measured for these versions and this hardware."""
     text = json.dumps(key(), sort_keys=True)
-    return compiled.folder().parent / f"machine-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    return compiled_code.caches() / f"machine-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 
 def key() -> dict[str, Any]:
@@ -133,7 +132,7 @@ def key() -> dict[str, Any]:
         "format": FORMAT,
         "versions": {name: metadata.version(name) for name in names},
         "python": platform.python_version(),
-        "processor": hashlib.sha256(compiled._processor().encode()).hexdigest()[:16],
+        "processor": hashlib.sha256(compiled_code.processor().encode()).hexdigest()[:16],
         "n_threads": torch.get_num_threads(),
         "memory": psutil.virtual_memory().total,
         "gpus": gpus,

@@ -6,23 +6,14 @@ keeps the result in the user's cache folder, where every later process finds it.
 it is there. `python -m groundup.tokenizer.compiled` compiles now.
 """
 
-import contextlib
-import hashlib
-import importlib
 import os
-import platform
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from threading import Lock
 from types import ModuleType
-from typing import Any
 
-from groundup import artifact
+from groundup import compiled_code
+from groundup.compiled_code import OFF
 from groundup.errors import EnvironmentFault
 
 KERNELS = ("bits", "split", "encode", "decode", "count", "merge")
@@ -36,51 +27,27 @@ WORTH_COMPILING = 32_000_000
 WORTH_CALLING = 2_000
 """Bytes; a kernel that is loaded begins to pay here."""
 
-OFF = "GROUNDUP_PLAIN"
-"""If this is set in the environment, the plain form serves alone."""
+CODE = compiled_code.CompiledCode(
+    "groundup.tokenizer",
+    lambda: [
+        Path(__file__).with_name(f"{name}.py") for name in (*(f"{n}_compiled" for n in KERNELS), "character_kinds")
+    ],
+    main="groundup.tokenizer.compiled",
+    libraries=("numba", "llvmlite", "numpy", "regex"),
+)
 
 announce: Callable[[str], None] = lambda text: None  # noqa: E731 - commands put a function here that tells people
 _loaded: set[str] = set()
-_loading = Lock()
 
 
 def folder() -> Path:
-    """Where this version of groundup keeps its compiled code for this kind of processor."""
-    if sys.platform == "win32":
-        caches = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        caches = Path.home() / "Library" / "Caches"
-    else:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "groundup" / f"compiled-{_version()}"
-
-
-@cache
-def _version() -> str:
-    """A hash of all that the compiled code depends on. numba itself looks only at the file of each function."""
-    digest = hashlib.sha256(repr((sys.version_info[:3], platform.machine(), _processor())).encode())
-    for name in ("numba", "llvmlite", "numpy", "regex"):
-        digest.update(metadata.version(name).encode())
-    for name in (*(f"{name}_compiled" for name in KERNELS), "character_kinds"):
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    """Where the compiled tokenizer is kept."""
+    return CODE.folder
 
 
 def is_ready() -> bool:
     """Is the code compiled, so that a process has it within a second?"""
-    try:
-        # numba takes nothing from a folder that it cannot write to.
-        return OFF not in os.environ and (here := folder()).joinpath("ready").exists() and os.access(here, os.W_OK)
-    except (OSError, RuntimeError, metadata.PackageNotFoundError):
-        return False  # no home, no numba
+    return CODE.is_ready()
 
 
 def serves(n_bytes: int, n_bytes_in_all: int) -> bool:
@@ -94,26 +61,10 @@ def serves(n_bytes: int, n_bytes_in_all: int) -> bool:
     return False
 
 
-@cache
 def start() -> None:
     """Begin to compile in a child process, which goes on if this one ends. Once in a process."""
-    if OFF in os.environ:
-        return
-    try:
-        folder().mkdir(parents=True, exist_ok=True)
-        if not os.access(folder(), os.W_OK):
-            return
-        nowhere = subprocess.DEVNULL
-        subprocess.Popen(
-            [sys.executable, "-m", "groundup.tokenizer.compiled"],
-            stdin=nowhere,
-            stdout=nowhere,
-            stderr=nowhere,
-            start_new_session=True,
-        )
-    except (OSError, RuntimeError, metadata.PackageNotFoundError):
-        return
-    announce("compiling the fast tokenizer, once, for about 20 seconds; the plain one works meanwhile")
+    if CODE.start():
+        announce("compiling the fast tokenizer, once, for about 20 seconds; the plain one works meanwhile")
 
 
 def ready(wait: bool = True) -> bool:
@@ -122,46 +73,21 @@ def ready(wait: bool = True) -> bool:
         announce("compiling the fast tokenizer, once, for about 20 seconds")
         try:
             compile_all()
-        except (EnvironmentFault, OSError, RuntimeError, ImportError) as error:
+        except (EnvironmentFault, OSError, RuntimeError, ImportError, metadata.PackageNotFoundError) as error:
             announce(f"the fast tokenizer cannot be compiled, the plain one works: {error}")
     return is_ready()
 
 
 def load(name: str) -> ModuleType:
-    """A module that uses kernels, such as "encoder", with numba looking for their code in `folder()`."""
-    from numba.core import config
-
-    settings: Any = config
-    with _loading:
-        before = settings.CACHE_DIR
-        settings.CACHE_DIR = str(folder())
-        try:
-            module = importlib.import_module(f"groundup.tokenizer.{name}")
-        finally:
-            settings.CACHE_DIR = before
+    """A module that uses kernels, such as "encoder"."""
+    module = CODE.load(name)
     _loaded.add(name)
     return module
 
 
 def compile_all() -> None:
-    """Compile every kernel by using it, and say so in `folder()`. Where another process is at it, wait for it."""
-    with _alone():
-        if not is_ready():
-            load("warm_up").run()
-            artifact.write_file(folder() / "ready", "")
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Hold the cache folder, after whoever has it."""
-    with contextlib.ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(artifact.lock(folder()))
-                break
-            except artifact.Locked:
-                time.sleep(0.1)
-        yield
+    """Compile every kernel by using it. Where another process is at it, wait for it."""
+    CODE.compile(lambda: load("warm_up").run())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from groundup.insight.trial import Result, Spec
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(calibration.compiled, "folder", lambda: tmp_path / "cache" / "compiled-x")
+    monkeypatch.setattr(calibration.compiled_code, "caches", lambda: tmp_path / "cache")
     monkeypatch.setattr(calibration, "product_rate", lambda dtype, device: 1e11 if dtype == torch.float32 else 3e11)
 
 
@@ -45,7 +45,7 @@ def test_another_number_of_threads_is_another_machine(monkeypatch):
 
 def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(calibration.compiled, "folder", lambda: tmp_path / "file" / "compiled-x")
+    monkeypatch.setattr(calibration.compiled_code, "caches", lambda: tmp_path / "file")
     assert calibration.peak_flops(torch.float32, torch.device("cpu")) == 1e11
 
 

@@ -7,7 +7,8 @@ from importlib import metadata
 import numpy as np
 import pytest
 
-from groundup import artifact
+from groundup import artifact, compiled_code
+from groundup.compiled_code import CompiledCode
 from groundup.errors import EnvironmentFault
 from groundup.tokenizer import compiled
 
@@ -17,7 +18,8 @@ def told(monkeypatch, tmp_path):
     """A new cache folder, and what is announced. The kernels of this process are not compiled anew."""
     said: list[str] = []
     monkeypatch.setattr(compiled, "announce", said.append)
-    monkeypatch.setattr(compiled, "folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(CompiledCode, "folder", property(lambda code: tmp_path / "cache"))
+    monkeypatch.setattr(compiled.CODE, "_started", set())
     return said
 
 
@@ -52,10 +54,10 @@ def no_numba():
 
 @pytest.mark.parametrize("folder", [no_home, no_numba])
 def test_no_home_and_no_numba(told, monkeypatch, folder):
-    monkeypatch.setattr(compiled, "folder", folder)
+    monkeypatch.setattr(CompiledCode, "folder", property(lambda code: folder()))
     assert not compiled.ready()
     assert "cannot be compiled" in told[-1]
-    compiled.start.__wrapped__()
+    compiled.start()
 
 
 def test_a_cache_folder_that_is_there_but_refuses(told, monkeypatch):
@@ -70,11 +72,11 @@ def test_what_lies_in_a_folder_that_is_read_only_is_not_taken(told, monkeypatch)
     compiled.folder().mkdir()
     (compiled.folder() / "ready").touch()
     assert compiled.is_ready()
-    monkeypatch.setattr(compiled.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(compiled_code.os, "access", lambda path, mode: False)
     assert not compiled.is_ready()
     started = []
-    monkeypatch.setattr(compiled.subprocess, "Popen", lambda *args, **options: started.append(args))
-    compiled.start.__wrapped__()
+    monkeypatch.setattr(compiled_code.subprocess, "Popen", lambda *args, **options: started.append(args))
+    compiled.start()
     assert not started
 
 
@@ -82,8 +84,8 @@ def test_a_child_that_cannot_be_started_is_no_error(told, monkeypatch):
     def no_memory(*_, **__):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(compiled.subprocess, "Popen", no_memory)
-    compiled.start.__wrapped__()
+    monkeypatch.setattr(compiled_code.subprocess, "Popen", no_memory)
+    compiled.start()
     assert not told
 
 

@@ -1,0 +1,136 @@
+"""Where numba's compiled code is kept, and when it is there.
+
+Compiling takes seconds, once for each version of groundup on each kind of processor. A child process does it, and numba
+keeps the result in the user's cache folder, where every later process finds it. A file `ready` there says that all of
+it is there. Until then, a plain form serves, or the torch engine.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, cached_property
+from importlib import metadata
+from pathlib import Path
+from threading import Lock
+from types import ModuleType
+from typing import Any
+
+from groundup import artifact
+
+OFF = "GROUNDUP_PLAIN"
+"""If this is set in the environment, no compiled code serves."""
+
+_loading = Lock()
+
+
+class CompiledCode:
+    """The kernels of one package: where they are kept, whether they are ready, compiling and loading them.
+
+    `files` are all that the code depends on; `main` is a module that compiles them when it is run.
+    """
+
+    def __init__(self, package: str, files: Callable[[], Sequence[Path]], main: str, libraries: Sequence[str]):
+        self.package, self.main, self.libraries = package, main, libraries
+        self._files = files
+        self._started: set[str] = set()
+
+    @property
+    def folder(self) -> Path:
+        """Where this version of groundup keeps its compiled code for this kind of processor."""
+        return caches() / f"compiled-{self._version}"
+
+    @cached_property
+    def _version(self) -> str:
+        """A hash of all that the compiled code depends on. numba itself looks only at the file of each function."""
+        digest = hashlib.sha256(repr((sys.version_info[:3], platform.machine(), processor())).encode())
+        for name in self.libraries:
+            digest.update(metadata.version(name).encode())
+        for file in self._files():
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def is_ready(self, part: str = "") -> bool:
+        """Is the code (or a part of it) compiled, so that a process has it within a second?"""
+        try:
+            # numba takes nothing from a folder that it cannot write to.
+            here = self.folder
+            return OFF not in os.environ and here.joinpath(f"ready{part}").exists() and os.access(here, os.W_OK)
+        except (OSError, RuntimeError, metadata.PackageNotFoundError):
+            return False  # no home, no numba
+
+    def start(self, part: str = "") -> bool:
+        """Begin to compile in a child process, which goes on if this one ends. Once in a process; was it begun now?"""
+        if OFF in os.environ or part in self._started:
+            return False
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK):
+                return False
+            nowhere = subprocess.DEVNULL
+            subprocess.Popen(
+                [sys.executable, "-m", self.main, *([part] if part else [])],
+                stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True,
+            )  # fmt: skip
+        except (OSError, RuntimeError, metadata.PackageNotFoundError):
+            return False
+        self._started.add(part)
+        return True
+
+    def compile(self, use: Callable[[], object], part: str = "") -> None:
+        """Compile by using every kernel, and say so in the folder. Where another process is at it, wait for it."""
+        with self._alone():
+            if not self.is_ready(part):
+                use()
+                artifact.write_file(self.folder / f"ready{part}", "")
+
+    def load(self, name: str) -> ModuleType:
+        """A module of the package that uses kernels, with numba looking for their code in the folder."""
+        from numba.core import config
+
+        settings: Any = config
+        with _loading:
+            before = settings.CACHE_DIR
+            settings.CACHE_DIR = str(self.folder)
+            try:
+                return importlib.import_module(f"{self.package}.{name}")
+            finally:
+                settings.CACHE_DIR = before
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder, after whoever has it."""
+        with contextlib.ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(artifact.lock(self.folder))
+                    break
+                except artifact.Locked:
+                    time.sleep(0.1)
+            yield
+
+
+def caches() -> Path:
+    """The user's folder for what can be made again."""
+    if sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder / "groundup"
+
+
+@cache
+def processor() -> str:
+    """The kind of processor, with all that it can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
