@@ -76,11 +76,11 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _open(config: Config, skipped: list[str] | None) -> "Portable":
-    from groundup.weights import checkpoint, contract, foreign
+    from groundup.weights import checkpoint, contract, foreign, places
     from groundup.weights.foreign import hf_pickled
 
     path = Path(config.path)
-    if any((path / name).is_file() for name in (contract.FILE, *checkpoint.POINTERS)):
+    if any((path / name).is_file() for name in (contract.FILE, *places.POINTERS)):
         hint = f"groundup generate {path}; groundup export hands it on"
         raise UsageError("this is groundup's own, and needs no import", where=str(path), hint=hint)
     is_known = path.suffix == ".gguf" or (path / "config.json").is_file()

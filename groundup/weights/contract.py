@@ -4,6 +4,8 @@
 contract beside them says what this model is in ours: its configuration, the tokenizer and the chat template it learned
 with, how RoPE pairs its numbers, and what it answers to a fixed prompt. A weight that was changed, or read under the
 wrong name or in the wrong layout, shows in that answer.
+
+Reading it takes no torch, which is imported where a model is asked.
 """
 
 import hashlib
@@ -12,10 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from groundup import artifact, config, models
+from groundup import artifact, config
 from groundup.errors import ArtefactError, UsageError
 from groundup.tokenizer.protocol import Tokenizer
 
@@ -44,12 +43,14 @@ class Contract:
 
 
 def describe(
-    shape: Any, tokenizer: Tokenizer | None, model: nn.Module | None = None, facts: Mapping[str, Any] | None = None
+    shape: Any, tokenizer: Tokenizer | None, model: Any = None, facts: Mapping[str, Any] | None = None
 ) -> Contract:
     """The contract of a model of this shape (its Config) as it is now.
 
     Without the `model` itself, which may be larger than memory, it promises no answer to the probe.
     """
+    from groundup import models
+
     ids = [7919 * i % shape.vocab_size for i in range(min(PROBE_LENGTH, shape.context_length))]
     return Contract(
         format_version=FORMAT_VERSION,
@@ -85,7 +86,7 @@ def read(folder: Path) -> Contract | None:
 
 def check(
     promised: Contract,
-    model: nn.Module,
+    model: Any,
     tokenizer: Tokenizer | None,
     folder: Path,
     skipped: list[str] | None = None,
@@ -94,6 +95,8 @@ def check(
 
     With `skipped`, they are put there and not refused.
     """
+    from groundup import models
+
     shape = models.shape_of(model)
     found = describe(shape, tokenizer, model if promised.probe_logits else None)
     differing = list(_differences(promised, found, shape, str(folder)))
@@ -131,6 +134,8 @@ def _differences(promised: Contract, found: Contract, shape: Any, where: str) ->
 
 def _filled_in(promised: Contract, shape: Any, where: str) -> dict[str, Any]:
     """The promised configuration with the defaults of fields that are newer than the checkpoint."""
+    from groundup import models
+
     if promised.family != models.name_of(shape):
         return config.to_dict(shape)  # another family has other fields; that it is another is said already
     try:
@@ -149,10 +154,12 @@ def check_vocabulary(vocab_size: int, tokenizer: Tokenizer | None, folder: Path)
         )
 
 
-@torch.no_grad()
-def _probe(model: nn.Module, ids: list[int]) -> list[float]:
+def _probe(model: Any, ids: list[int]) -> list[float]:
+    import torch
+
     was_training, device = model.training, next(model.parameters()).device
-    logits = model.eval()(torch.tensor([ids], device=device))[0, -1].float()
+    with torch.no_grad():
+        logits = model.eval()(torch.tensor([ids], device=device))[0, -1].float()
     model.train(was_training)
     return logits[:: max(1, len(logits) // PROBE_LENGTH)][:PROBE_LENGTH].tolist()
 

@@ -1,4 +1,4 @@
-"""Numbers packed in blocks, as GGUF files hold them: bytes to float32, and float32 to Q8_0, F16 and BF16.
+"""Numbers packed in blocks, as GGUF files hold them: bytes to float32, and float32 to Q8_0, Q4_0, F16 and BF16.
 
 A quantised tensor is a row of equal blocks. A block holds 32 or 256 numbers as small integers q, with what turns them
 back into numbers: a scale d, in some types also a minimum m. The types named K ("super-blocks") cut 256 numbers into
@@ -164,6 +164,33 @@ def _from_q4_0(blocks: np.ndarray) -> np.ndarray:
 def _from_q4_1(blocks: np.ndarray) -> np.ndarray:
     d, m, q = _cut(blocks, 2, 2, 16)
     return _f16(d) * _unpack(q, bits=4, run=16) + _f16(m)
+
+
+def quantise_q4_0(numbers: np.ndarray) -> np.ndarray:
+    """float32 (..., n) with n a multiple of 32 -> uint8 (..., n / 32 * 18).
+
+    d is the number of largest magnitude / -8, so that this one is kept best, as ggml does it. ValueError as Q8_0.
+    """
+    if numbers.shape[-1] % 32:
+        raise ValueError(f"a row of {numbers.shape[-1]} numbers cannot be Q4_0; valid lengths are multiples of 32")
+    packed = np.empty((numbers.size // 32, 18), np.uint8)
+    blocks = numbers.reshape(-1, 32)
+    for start in range(0, len(blocks), STRETCH // 32):
+        packed[start : start + STRETCH // 32] = _to_q4_0(blocks[start : start + STRETCH // 32].astype(np.float32))
+    return packed.reshape(*numbers.shape[:-1], numbers.shape[-1] // 32 * 18)
+
+
+def _to_q4_0(blocks: np.ndarray) -> np.ndarray:
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=1)[:, None], axis=1)
+    d = largest / np.float32(-8)
+    d_f16 = round_f16(d)
+    if not np.isfinite(d_f16).all():
+        raise ValueError("there are numbers that are not finite, or too large for Q4_0; valid numbers are below 5.2e5")
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = 1 / d
+    inverse[np.isinf(inverse)] = 0
+    q = np.minimum(15, (blocks * inverse + np.float32(8.5)).astype(np.int8)).astype(np.uint8)
+    return np.concatenate([d_f16.view(np.uint8), q[:, :16] | q[:, 16:] << 4], axis=1)
 
 
 #   Q5_0   | d f16 | 4 bytes high | 16 bytes low |          22 bytes, number i = d * (q[i] - 16)

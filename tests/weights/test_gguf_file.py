@@ -347,11 +347,11 @@ def test_damage_is_named(name, file):
 
 
 def cost(file):
-    """(seconds, bytes) that reading takes, of which the bytes at their peak."""
-    start = time.perf_counter()
+    """(seconds of the processor, bytes) that reading takes, of which the bytes at their peak."""
+    start = time.process_time()
     with contextlib.suppress(ArtefactError):
         gguf_file.read(file)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     tracemalloc.start()  # apart, since it slows everything down
     with contextlib.suppress(ArtefactError):
         gguf_file.read(file)
@@ -364,7 +364,7 @@ def cost(file):
 def test_damage_costs_neither_memory_nor_time(name, file):
     file.write_bytes(DAMAGED[name][0])
     seconds, peak = cost(file)
-    assert seconds < 1 and peak < 2 * len(DAMAGED[name][0]) + (1 << 20)
+    assert seconds < 3 and peak < 2 * len(DAMAGED[name][0]) + (1 << 20)
 
 
 # Files without a fault that cost as much as a file can, for their size.
