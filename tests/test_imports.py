@@ -18,11 +18,12 @@ PACKAGE = ROOT / "groundup"
 
 # A room imports only from rooms further up this list; rooms of one line are neighbours and do not know each other.
 ORDER = [
-    ("errors",), ("config", "artifact"), ("text",), ("tokenizer",), ("data",), ("layers",), ("models",), ("optim",),
-    ("weights",), ("inference",), ("train",), ("evaluate",), ("insight",), ("serve",), ("commands",), ("api", "cli"),
+    ("errors",), ("config", "artifact"), ("compiled_code",), ("text",), ("tokenizer",), ("data",), ("layers",),
+    ("models",), ("optim",), ("weights",), ("inference",), ("train",), ("evaluate",), ("insight",), ("serve",),
+    ("commands",), ("api", "cli"),
 ]  # fmt: skip
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-TORCH_FREE = ("errors", "config", "artifact", "text", "tokenizer", "cli")
+TORCH_FREE = ("errors", "config", "artifact", "compiled_code", "text", "tokenizer", "cli")
 
 # (who, never imports, why). Names are prefixes of dotted module names.
 BANS = [
@@ -174,9 +175,16 @@ def test_what_is_imported_is_declared() -> None:
     assert not set(declared) - used, "declared as dependencies and imported nowhere"
 
 
+def test_the_compiled_engine_takes_no_torch() -> None:
+    wrong = [
+        item for item in imports() if item.module.startswith("inference.compiled") and starts(item.imported, ("torch",))
+    ]
+    assert not wrong, said(wrong)
+
+
 def test_numba_stands_in_files_of_its_own() -> None:
-    # tokenizer/compiled.py tells numba where to keep what it compiles.
-    allowed = ("_compiled", "tokenizer.compiled")
+    # compiled_code.py tells numba where to keep what it compiles.
+    allowed = ("_compiled", "compiled_code")
     wrong = [item for item in imports() if starts(item.imported, ("numba",)) and not item.module.endswith(allowed)]
     assert not wrong, said(wrong)
 

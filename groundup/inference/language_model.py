@@ -3,11 +3,13 @@
 Here a prompt or a conversation becomes ids. Commands, the Python faces and the server all open models by `load`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groundup.errors import UsageError
+from groundup.inference.compiled.load import NotCompiled, NotReady
 from groundup.inference.engine import Engine, as_runner
 from groundup.inference.runner import Runner
 from groundup.inference.settings import Settings
@@ -15,7 +17,8 @@ from groundup.inference.text_stream import TextStream
 from groundup.text.records import Message
 from groundup.tokenizer import chat
 from groundup.tokenizer.protocol import Tokenizer
-from groundup.weights import checkpoint
+
+ENGINES = ("auto", "torch", "compiled")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,17 @@ class LanguageModel:
         model = self.model
         return model.context_length if isinstance(model, Runner) else model.config.context_length
 
+    @property
+    def engine(self) -> str:
+        """Which one runs it, with how it keeps the weights."""
+        model = self.model
+        return f"{model.name} ({model.kept_as})" if hasattr(model, "kept_as") else "torch"
+
+    @property
+    def n_parameters(self) -> int:
+        model = self.model
+        return model.n_parameters if hasattr(model, "n_parameters") else sum(w.numel() for w in model.parameters())
+
     def prompt_ids(self, prompt: str) -> list[int]:
         """A text to continue, after `bos` if the model expects it. An empty one otherwise becomes the end token, after
         which a new document begins."""
@@ -53,24 +67,69 @@ class LanguageModel:
         return rendered.ids.tolist()
 
 
-def load(path: Path | str, device: str = "cpu", *, force: bool = False) -> LanguageModel:
+def load(
+    path: Path | str,
+    device: str | Callable[[], str] = "cpu",
+    *,
+    force: bool = False,
+    engine: str = "torch",
+    weights: str = "auto",
+    notice: Callable[[str], object] = lambda text: None,
+) -> LanguageModel:
     """Open the model of a run folder, a checkpoint, a Hugging Face folder or a GGUF file, to talk and not to train.
 
-    Raises UsageError where there is none, ArtefactError for one that is damaged or has no tokenizer; `force` passes
-    over what it can, see `weights.checkpoint.load`.
+    device: for the torch engine; a function is called when that engine is taken, and not before, for it needs torch.
+    engine: "torch", on any device; "compiled", on a CPU and without torch, where it knows the family; or "auto", the
+    compiled one on machines without a GPU, where it can serve at once. `notice` hears why it cannot. weights: how the
+    compiled engine keeps them, auto (as in the file), fp32, bf16, fp16, int8 or int4. Raises UsageError where there is
+    no model, ArtefactError for one that is damaged or has no tokenizer; `force` passes over what it can, see
+    `weights.checkpoint.load`.
     """
+    if engine not in ENGINES:
+        raise UsageError(f"the engine is {engine!r}; valid values are {', '.join(ENGINES)}", where="--engine")
+    if engine == "compiled" or (engine == "auto" and not force and not has_gpu()):
+        try:
+            return _load_compiled(path, weights, wait=engine == "compiled")
+        except NotCompiled as reason:
+            if engine == "compiled":
+                what = f"the compiled engine cannot take this model: {reason}"
+                raise UsageError(what, where=str(path), hint="--engine torch") from reason
+        except NotReady:
+            notice("compiling the fast engine, once, for about 15 seconds; the torch engine serves meanwhile")
+    if weights not in ("auto", "fp32"):
+        notice(f"weights are kept in fp32: {weights} is the compiled engine's, which does not serve here")
+    return _load_torch(path, device if isinstance(device, str) else device(), force)
+
+
+def has_gpu() -> bool:
+    """Does the system know one? Asked without torch, which takes a second to say so."""
+    return any(Path(file).exists() for file in ("/dev/nvidia0", "/dev/kfd"))
+
+
+def _load_compiled(path: Path | str, weights: str, wait: bool) -> LanguageModel:
+    from groundup.inference.compiled import load as compiled
+
+    try:
+        opened = compiled.load(path, weights, wait=wait)
+    except ImportError as error:  # no numba for this machine
+        raise NotCompiled(f"numba cannot be imported: {error}") from error
+    return _speaker(opened.runner, opened.tokenizer, opened.path, opened.facts)
+
+
+def _load_torch(path: Path | str, device: str, force: bool) -> LanguageModel:
+    from groundup.weights import checkpoint
+
     loaded = checkpoint.load(path, device=device, share=True, force=force)
-    tokenizer = loaded.needed_tokenizer()
     facts = loaded.contract.facts if loaded.contract else {}
+    return _speaker(loaded.model, loaded.needed_tokenizer(), loaded.path, facts, tuple(loaded.skipped))
+
+
+def _speaker(
+    model: Any, tokenizer: Tokenizer, path: Path, facts: Mapping[str, Any], skipped: tuple[str, ...] = ()
+) -> LanguageModel:
     has_template = tokenizer.chat_template is not None
-    return LanguageModel(
-        loaded.model,
-        tokenizer,
-        loaded.path,
-        is_chat=facts["stage"] == "sft" if "stage" in facts else has_template,
-        template=facts.get("template"),
-        skipped=tuple(loaded.skipped),
-    )
+    is_chat = facts["stage"] == "sft" if "stage" in facts else has_template
+    return LanguageModel(model, tokenizer, path, is_chat, facts.get("template"), skipped)
 
 
 class Chat:

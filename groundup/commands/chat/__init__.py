@@ -31,6 +31,10 @@ class Config:
     """show Markdown as headings, lists and code, on a terminal"""
     history: bool = True
     """remember what was typed, for the arrow keys of the next chat"""
+    engine: str = "auto"
+    """auto, torch (any device) or compiled (CPU, without torch); auto takes the compiled one where it can"""
+    weights: str = "auto"
+    """how the compiled engine keeps them: auto (as in the file), fp32, bf16, fp16, int8, int4"""
     device: str = "auto"
     """auto, cpu, cuda, mps"""
     force: bool = False
@@ -42,12 +46,12 @@ class Config:
 
 
 def run(config: Config) -> int:
+    from groundup.commands import _speaker
     from groundup.commands.chat import saved
     from groundup.commands.chat.talk import Talk, completions
     from groundup.commands.chat.typed import is_interactive, turns
     from groundup.inference import language_model, presets
     from groundup.text.records import Message
-    from groundup.train.devices import device_for
 
     if not config.model:
         raise UsageError("a model must be named", hint="groundup chat RUN")
@@ -57,9 +61,7 @@ def run(config: Config) -> int:
     before = saved.read(config.load) if config.load else None
     people = Console(stderr=True, quiet=config.quiet, highlight=False)
 
-    speaker = language_model.load(config.model, str(device_for(config.device)), force=config.force)
-    for line in speaker.skipped:
-        people.print(f"skipped: {line}", style="yellow", markup=False)
+    speaker = _speaker.opened(config, people)
     # A tokenizer without chat tokens is refused now, not after the first question.
     speaker.chat_ids([Message("user", "?")])
     if not speaker.is_chat:

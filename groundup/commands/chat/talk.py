@@ -49,9 +49,8 @@ class Talk:
     def about_model(self) -> str:
         """What one talks with, in a line."""
         speaker = self.chat.speaker
-        weights = speaker.model.parameters() if hasattr(speaker.model, "parameters") else ()
-        size = f"{sum(weight.numel() for weight in weights) / 1e6:.1f}M parameters, " if weights else ""
-        return f"{speaker.path}: {size}context of {speaker.context_length} tokens"
+        size = f"{speaker.n_parameters / 1e6:.1f}M parameters"
+        return f"{speaker.path}: {size}, context of {speaker.context_length} tokens, {speaker.engine} engine"
 
     def go_on_with(self, before: saved.Saved, path: Path | str) -> None:
         """Puts a saved conversation in place of this one, with its system prompt and its settings."""

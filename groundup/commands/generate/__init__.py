@@ -48,6 +48,10 @@ class Config:
     """texts that are made at the same time"""
     replace: bool = False
     """begin the file of --out anew"""
+    engine: str = "auto"
+    """auto, torch (any device) or compiled (CPU, without torch); auto takes the compiled one where it can"""
+    weights: str = "auto"
+    """how the compiled engine keeps them: auto (as in the file), fp32, bf16, fp16, int8, int4"""
     device: str = "auto"
     """auto, cpu, cuda, mps"""
     force: bool = False
@@ -61,6 +65,8 @@ class Config:
 
 
 def run(config: Config) -> int:
+    from groundup.commands import _speaker
+
     _check(config)
     people = Console(stderr=True, quiet=config.quiet, highlight=False)
     if config.preset:
@@ -71,7 +77,7 @@ def run(config: Config) -> int:
     if config.prompts:
         from groundup.commands.generate import bulk
 
-        return bulk.run(config, people, opened(config, people))
+        return bulk.run(config, people, _speaker.opened(config, people))
     if config.grid:
         from groundup.commands.generate import grid
 
@@ -80,18 +86,7 @@ def run(config: Config) -> int:
 
     # Read before the model is: what a pipe brings is not kept waiting.
     prompt = single.read_prompt(config.prompt)
-    return single.run(config, people, opened(config, people), prompt)
-
-
-def opened(config: Config, people: Console) -> Any:
-    """The model, a LanguageModel; people are told what was skipped."""
-    from groundup.inference import language_model
-    from groundup.train.devices import device_for
-
-    speaker = language_model.load(config.model, str(device_for(config.device)), force=config.force)
-    for line in speaker.skipped:
-        people.print(f"skipped: {line}", style="yellow", markup=False)
-    return speaker
+    return single.run(config, people, _speaker.opened(config, people), prompt)
 
 
 def say_if_chat(speaker: Any, people: Console) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from groundup.commands.generate import opened, say_if_chat
+from groundup.commands._speaker import opened
+from groundup.commands.generate import say_if_chat
 from groundup.errors import UsageError
 
 if TYPE_CHECKING:

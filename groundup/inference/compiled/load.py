@@ -1,0 +1,74 @@
+"""Opens a model for the compiled engine: weights, tokenizer and what its checkpoint says of itself. No torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groundup import artifact
+from groundup.errors import ArtefactError
+from groundup.inference.compiled import weights as kept
+from groundup.inference.compiled.code import CODE
+from groundup.inference.compiled.shape import NotCompiled
+from groundup.tokenizer import files as tokenizer_files
+from groundup.tokenizer.protocol import Tokenizer
+from groundup.weights import contract, gguf_tokenizer, places, tensors
+
+__all__ = ["NotCompiled", "NotReady", "Opened", "load"]
+
+
+class NotReady(Exception):
+    """The code for this kind of weights is not compiled yet; a child process is at it if it can be."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What `load` gives back. `runner` is a CompiledRunner."""
+
+    runner: Any
+    tokenizer: Tokenizer
+    path: Path
+    facts: dict[str, Any]
+    """What the run wanted to be remembered, such as its stage; empty for what another program wrote."""
+
+
+def load(path: Path | str, weights: str = "auto", *, wait: bool = False) -> Opened:
+    """The model of a run folder, a checkpoint, a Hugging Face folder or a GGUF file.
+
+    weights: how to keep them, a key of weights.NAMES, or "auto" for what the file has. wait: compile here and now if
+    that was not done yet; else NotReady. NotCompiled says why the torch engine has to take the model; UsageError and
+    ArtefactError as `weights.checkpoint.load`, which also asks the model its probe, as is not done here.
+    """
+    where = places.resolve(path)
+    files = tensors.open_model(where)
+    promised = None if where.is_file() else contract.read(where)
+    if promised is not None:
+        artifact.verify(where)
+    shape, model, is_interleaved = kept.read(files, weights)
+    tokenizer = _tokenizer(where, files)
+    if promised is not None and promised.tokenizer_hash not in (None, tokenizer.hash):
+        what = "the checkpoint does not keep its contract: the tokenizer is not the one it was saved with"
+        raise ArtefactError(what, where=str(where), hint="take the files that were saved together")
+    contract.check_vocabulary(shape.vocab_size, tokenizer, where)
+
+    part = f"-{model.layers[0].q.kind}"
+    if not CODE.is_ready(part):
+        if not wait:
+            CODE.start(part)
+            raise NotReady
+        from groundup.inference.compiled.code import compile_kind
+
+        compile_kind(part.removeprefix("-"))
+    runner: Any = CODE.load("runner")
+    made = runner.CompiledRunner(shape, model, is_interleaved=is_interleaved)
+    return Opened(made, tokenizer, where, promised.facts if promised is not None else {})
+
+
+def _tokenizer(where: Path, files: tensors.ModelFiles) -> Tokenizer:
+    if files.format == "gguf":
+        found = gguf_tokenizer.from_metadata(files.config, str(where))
+    else:
+        found = Tokenizer.load(where) if tokenizer_files.is_in(where) else None
+    if found is None:
+        hint = "put the tokenizer.json that it was trained with into this folder"
+        raise ArtefactError("the model has no tokenizer, so it cannot read or write text", where=str(where), hint=hint)
+    return found

@@ -1,0 +1,117 @@
+"""Opening a model without torch, and which engine takes it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from groundup.errors import ArtefactError, UsageError
+from groundup.inference import language_model
+from groundup.inference.compiled import load as compiled
+from groundup.inference.compiled.code import CODE, compile_kind
+from groundup.inference.completing import complete
+from groundup.inference.settings import Settings
+from groundup.weights import checkpoint, gguf, portable
+from tests.inference import tiny
+from tests.models.tiny import small
+
+SIZES = {"vocab_size": 300, "d_model": 64, "n_heads": 4, "n_kv_heads": 2, "d_ff": 96, "context_length": 64}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoint.save(tmp_path / "m", small("llama", noise=0.1, **SIZES), tiny.tokenizer(), facts={"stage": "pretrain"})
+    compile_kind("F32")
+    return tmp_path / "m"
+
+
+def text(speaker, **settings) -> str:
+    asked = Settings(max_new_tokens=20, **settings)
+    return complete(speaker.model, speaker.tokenizer, [speaker.prompt_ids("Once")], asked)[0].text
+
+
+def test_both_engines_say_the_same(folder):
+    ours, theirs = language_model.load(folder, engine="compiled"), language_model.load(folder)
+    assert (ours.engine, theirs.engine) == ("compiled (fp32)", "torch")
+    assert ours.n_parameters == theirs.n_parameters
+    assert (ours.is_chat, ours.context_length) == (theirs.is_chat, theirs.context_length) == (False, 64)
+    for settings in ({"temperature": 0.0}, {"seed": 1}, {"seed": 2, "temperature": 1.5, "repetition_penalty": 1.2}):
+        assert text(ours, **settings) == text(theirs, **settings)
+
+
+def test_a_gguf_file_says_the_same(folder, tmp_path):
+    model = checkpoint.load(folder)
+    gguf.write(tmp_path / "m.gguf", portable.of(model.model, model.tokenizer), "F32")
+    ours = language_model.load(tmp_path / "m.gguf", engine="compiled")
+    assert text(ours, temperature=0.0) == text(language_model.load(folder), temperature=0.0)
+
+
+def test_auto_takes_the_compiled_engine_where_it_can(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(language_model, "has_gpu", lambda: False)
+    said: list[str] = []
+    assert language_model.load(folder, engine="auto").engine == "compiled (fp32)"
+    monkeypatch.setattr(type(CODE), "start", lambda code, part: said.append(part) or True)
+    monkeypatch.setattr(type(CODE), "is_ready", lambda code, part: False)
+    assert language_model.load(folder, engine="auto", notice=said.append).engine == "torch"
+    assert said[0] == "-F32" and "the torch engine serves meanwhile" in said[1]
+    monkeypatch.setattr(language_model, "has_gpu", lambda: True)
+    assert language_model.load(folder, engine="auto").engine == "torch"
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "reason"),
+    [("fast", {}, "knows gpt2, llama"), ("llama", {"d_ff": 100}, "rows of 100 numbers cannot be cut into blocks")],
+)
+def test_what_it_cannot_take_goes_to_torch_and_is_told_when_asked_for(family, fields, reason, tmp_path):
+    checkpoint.save(tmp_path / "m", small(family, noise=0.1, **SIZES | fields), tiny.tokenizer())
+    assert language_model.load(tmp_path / "m", engine="auto").engine == "torch"
+    with pytest.raises(UsageError, match=reason) as caught:
+        language_model.load(tmp_path / "m", engine="compiled")
+    assert caught.value.hint == "--engine torch"
+
+
+def test_unknown_names(folder):
+    with pytest.raises(UsageError, match="valid values are auto, torch, compiled"):
+        language_model.load(folder, engine="cuda")
+    with pytest.raises(UsageError, match="valid values are auto, fp32, bf16, fp16, int8, int4"):
+        language_model.load(folder, engine="compiled", weights="int3")
+
+
+def test_weights_that_are_cut_or_mixed_up(folder):
+    file = folder / "groundup.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(content | {"tokenizer_hash": "0" * 64}))
+    with pytest.raises(ArtefactError):
+        compiled.load(folder)
+    file.write_text(json.dumps(content))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ArtefactError):
+        compiled.load(folder)
+
+
+def test_it_talks_without_torch(folder):
+    code = """
+import sys
+sys.modules["torch"] = None
+from groundup.cli import main
+sys.exit(main(["generate", sys.argv[1], "Once", "--engine", "compiled", "--sampling.temperature", "0", "--quiet",
+               "--sampling.max-new-tokens", "20"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.removesuffix("\n") == text(language_model.load(folder), temperature=0.0)
+
+
+def test_a_long_answer_is_the_textbook_models(folder):
+    """Greedy, up to the end of the context, against whole forward passes without a cache."""
+    model, speaker = checkpoint.load(folder).model, language_model.load(folder, engine="compiled")
+    ids = speaker.prompt_ids("Once")
+    asked = Settings(max_new_tokens=100, temperature=0.0)
+    made = complete(speaker.model, speaker.tokenizer, [ids], asked)[0].ids
+    for id_ in made:
+        with torch.no_grad():
+            assert int(model(torch.tensor([ids]))[0, -1].argmax()) == id_
+        ids = [*ids, id_]

@@ -1,0 +1,73 @@
+"""What the compiled engine reads of a model, against the Config of its family."""
+
+import numpy as np
+import pytest
+
+from groundup import models
+from groundup.inference.compiled import shape as shapes
+from groundup.inference.compiled.shape import NotCompiled
+from groundup.layers.rope import RopeConfig, inverse_frequencies
+from groundup.weights import gguf_config, hf_config
+from tests.models.tiny import config
+
+ROPES = {
+    "none": RopeConfig(theta=500.0),
+    "linear": RopeConfig(scaling="linear", factor=3.0),
+    "llama3": RopeConfig(theta=500_000.0, scaling="llama3", factor=8.0, trained_context=16),
+}
+
+
+@pytest.mark.parametrize("family", shapes.FAMILIES)
+@pytest.mark.parametrize("scaling", ROPES)
+def test_it_is_the_config_of_the_family(family, scaling):
+    ours = config(family, **({} if family == "gpt2" else {"rope": ROPES[scaling]}))
+    found = shapes.from_config(hf_config.write(ours))
+    names = ("vocab_size", "context_length", "n_layers", "d_model", "n_heads", "d_ff", "norm_eps", "tie_embeddings")
+    assert {name: getattr(found, name) for name in names} == {name: getattr(ours, name) for name in names}
+    assert found.n_kv_heads == getattr(ours, "n_kv_heads", ours.n_heads)
+    if family != "gpt2":
+        wanted = inverse_frequencies(ours.head_dim, ours.rope)
+        np.testing.assert_allclose(found.frequencies, wanted, rtol=3e-7)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("scaling", ROPES)
+def test_a_gguf_says_the_same(family, scaling):
+    if scaling == "llama3" and family != "llama":
+        return  # llama.cpp computes that in a Llama only
+    ours = config(family, rope=ROPES[scaling])
+    metadata, factors = gguf_config.to_metadata(ours)
+    metadata["general.architecture"] = family
+    found = shapes.from_metadata(metadata, ours.vocab_size, ours.tie_embeddings, factors)
+    said = shapes.from_config(hf_config.write(ours))
+    np.testing.assert_allclose(found.frequencies, said.frequencies, rtol=1e-6)
+    assert (found.n_kv_heads, found.head_dim, found.norm_eps) == (said.n_kv_heads, said.head_dim, said.norm_eps)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model_type": "groundup-fast"}, "knows gpt2, llama, qwen2, qwen3, and not groundup-fast"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type is 'yarn'"),
+        ({"attention_bias": True}, "attention_bias is True"),
+        ({"rms_norm_eps": None, "intermediate_size": None, "hidden_size": None}, "not complete"),
+        ({"something_new": 3}, "something_new"),
+    ],
+)
+def test_what_it_does_not_know_is_for_the_torch_engine(change, reason):
+    content = {k: v for k, v in (hf_config.write(config("llama")) | change).items() if v is not None or k not in change}
+    with pytest.raises(NotCompiled, match=reason):
+        shapes.from_config(content)
+
+
+def test_every_preset_is_read_or_refused():
+    for family in models.names():
+        for name, preset in models.family(family).PRESETS.items():
+            content = hf_config.write(preset)
+            try:
+                found = shapes.from_config(content)
+            except NotCompiled:
+                assert family not in shapes.FAMILIES, name
+            else:
+                assert found.n_layers == preset.n_layers
