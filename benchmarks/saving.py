@@ -132,7 +132,8 @@ def main() -> int:
     code = harness.report(measured, asked.json)
     if asked.write:
         facts = [f"The median of {N_TIMES}, each side in turn; every file and its folder synced"]
-        harness.write_section("saving", harness.section("Saving a checkpoint", measured, ("torch", "safetensors"), facts))
+        section = harness.section("Saving a checkpoint", measured, ("torch", "safetensors"), facts)
+        harness.write_section("saving", section)
     return code
 
 
