@@ -17,7 +17,7 @@ def opened(config: Any, people: Console) -> Any:
         return str(device_for(config.device))
 
     def notice(text: str) -> None:
-        people.print(text, style="dim", markup=False)
+        people.print(text, style="dim", markup=False, soft_wrap=True)
 
     is_on_gpu = config.device not in ("auto", "cpu")
     engine = "torch" if is_on_gpu and config.engine == "auto" else config.engine
