@@ -38,7 +38,7 @@ class CompiledCode:
     def __init__(self, package: str, files: Callable[[], Sequence[Path]], main: str, libraries: Sequence[str]):
         self.package, self.main, self.libraries = package, main, libraries
         self._files = files
-        self._started: set[str] = set()
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def folder(self) -> Path:
@@ -73,13 +73,13 @@ class CompiledCode:
             if not os.access(self.folder, os.W_OK):
                 return False
             nowhere = subprocess.DEVNULL
-            subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-m", self.main, *([part] if part else [])],
                 stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True,
             )  # fmt: skip
         except (OSError, RuntimeError, metadata.PackageNotFoundError):
             return False
-        self._started.add(part)
+        self._started[part] = child  # nobody waits for it
         return True
 
     def compile(self, use: Callable[[], object], part: str = "") -> None:

@@ -19,7 +19,7 @@ def told(monkeypatch, tmp_path):
     said: list[str] = []
     monkeypatch.setattr(compiled, "announce", said.append)
     monkeypatch.setattr(CompiledCode, "folder", property(lambda code: tmp_path / "cache"))
-    monkeypatch.setattr(compiled.CODE, "_started", set())
+    monkeypatch.setattr(compiled.CODE, "_started", {})
     return said
 
 
