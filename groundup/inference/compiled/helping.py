@@ -3,44 +3,47 @@
 It changes no number: every row is summed up by one thread, whichever that is.
 """
 
+from collections import deque
+
+RECENT, TRIAL = 8, 4
+"""Passes that are remembered, and that the other way is tried for: helpers that slept miss the first of them."""
 AGAIN = 64
-"""Passes until what was slower is tried again."""
-MEMORY = 0.8
-"""Weight of what is known of a way when it is timed once more."""
+"""Passes alone until help is tried again."""
 SUSPICIOUS = 1.5
-"""Helped passes that take so many times the shortest one are a reason to try without."""
+"""Helped passes that all take so many times the shortest one of before are a reason to try without."""
 
 
 class Helping:
-    """Looks at how long passes over one id take, alone and helped. `alone` says which way to take next."""
+    """Looks at how long passes over one id take. `alone` says which way to take next."""
 
     def __init__(self) -> None:
         self.is_alone = False
-        self._seconds: dict[bool, float] = {}
-        """Of a pass, lately, by whether it was alone."""
-        self._best = float("inf")
-        self._n_since = 0
-        """Passes since the other way was tried."""
+        """The quicker way, as far as is known."""
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._trial: list[float] | None = None
+        self._best = 0.0
+        self._n_passes = 0
 
     def alone(self) -> bool:
-        """The way to take now: the quicker one, and now and then the other."""
-        self._n_since += 1
-        is_due = self._n_since >= AGAIN or True not in self._seconds
-        if is_due and False in self._seconds and (self.is_alone or self._is_slow()):
-            self._n_since = 0
-            return not self.is_alone
-        return self.is_alone
+        """The quicker way, or the other one while it is tried."""
+        return self.is_alone == (self._trial is None)
 
-    def took(self, was_alone: bool, seconds: float) -> None:
+    def took(self, seconds: float) -> None:
         """A pass is over."""
-        known = self._seconds.get(was_alone, seconds)
-        self._seconds[was_alone] = MEMORY * known + (1 - MEMORY) * seconds
-        if was_alone != self.is_alone:  # it was tried, and what is remembered of it may be long ago
-            self._seconds[was_alone] = seconds
-        if not was_alone:
-            self._best = min(self._best, seconds)
-        if len(self._seconds) == 2:
-            self.is_alone = self._seconds[True] < self._seconds[False]
+        if self._trial is None:
+            self._recent.append(seconds)
+            self._n_passes += 1
+            if self._is_trial_due():
+                self._trial = []
+            return
+        self._trial.append(seconds)
+        if len(self._trial) == TRIAL:
+            if min(self._trial) < min(self._recent):
+                self.is_alone = not self.is_alone
+                self._recent = deque(self._trial, RECENT)
+            self._best, self._n_passes, self._trial = min(self._recent), 0, None
 
-    def _is_slow(self) -> bool:
-        return True not in self._seconds or self._seconds[False] > SUSPICIOUS * self._best
+    def _is_trial_due(self) -> bool:
+        if self.is_alone:
+            return self._n_passes >= AGAIN
+        return self._n_passes >= RECENT and min(self._recent) > SUSPICIOUS * self._best

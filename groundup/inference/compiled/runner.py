@@ -237,7 +237,7 @@ class CompiledRunner:
             number = self._helpers.call()
             kernels.forward(0, number, self._helpers.n_pieces, self._helpers.counters, *fixed)
         if is_small:
-            self._helping.took(is_alone, time.perf_counter() - began)
+            self._helping.took(time.perf_counter() - began)
 
     def __del__(self) -> None:
         if getattr(self, "_helpers", None) is not None:
