@@ -188,5 +188,6 @@ def _bold(line: str) -> str:
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is: no letter is markup, at the beginning of a line or inside."""
     text = re.sub(r"([\\`*_\[\]<>#|~&$])", r"\\\1", text)
-    text = re.sub(r"(?m)^(\s*\d*)([-+=.)])", r"\1\\\2", text)
+    text = re.sub(r"(?m)^(\s*)([-+=])", r"\1\\\2", text)
+    text = re.sub(r"(?m)^(\s*\d+)([.)])(?=\s|$)", r"\1\\\2", text)
     return re.sub(r"(?m)^ +", lambda spaces: "\u00a0" * len(spaces[0]), text)  # four spaces would make it code
