@@ -18,15 +18,13 @@ import numpy as np
 from numba import njit
 
 from groundup.inference.compiled.exp_compiled import exp
-from groundup.inference.compiled.pieces_compiled import next_piece, take, wait, wait_for_work
+from groundup.inference.compiled.pieces_compiled import next_piece, sizes_of, take, wait, wait_for_work
 from groundup.inference.compiled.products_compiled import FAST, matrix, times, widen
 
 PAGE = 64
 SIZES = IS_LAYER_NORM, HAS_QK_NORM, IS_INTERLEAVED, ACTIVATION, N_HEADS, N_KV_HEADS, HEAD_DIM, N_LAYERS = range(8)
 """Places in the array `sizes`."""
 SILU, GELU_TANH, GELU = range(3)
-N_IDS, N_WANTED = range(2)
-"""Places in the array `counts` of a Batch."""
 
 MATRICES = Q, K, V, OUT, GATE, UP, DOWN = range(7)
 """Columns of the table of addresses."""
@@ -43,9 +41,9 @@ Weights = namedtuple(
 are float32, stacked over the layers; what a family has not is empty, (n_layers, 0)."""
 Room = namedtuple("Room", ["x", "h", "cos", "sin", "qkv", "mixed", "up", "acted", "added", "asked", "logits", "scores"])
 """Where a pass writes. scores (n_threads, longest), the others (most ids, ...)."""
-Batch = namedtuple("Batch", ["counts", "ids", "positions", "sequences", "wanted", "pages"])
-"""What a pass is over: the first counts[N_IDS] of ids, positions and sequences, all int64; logits of those ids whose
-numbers are the first counts[N_WANTED] of wanted; pages int32 (sequences, most pages)."""
+Batch = namedtuple("Batch", ["ids", "positions", "sequences", "wanted", "pages"])
+"""What a pass is over: the first n_ids of ids, positions and sequences, all int64; logits of those whose numbers are
+the first n_wanted of wanted; pages int32 (sequences, most pages)."""
 
 
 @njit(nogil=True, fastmath=FAST)
@@ -165,13 +163,14 @@ def add_to(x, added, piece, n_pieces):
 
 
 @njit(nogil=True, fastmath=FAST, cache=True)
-def forward(thread, number, n_pieces, counters, sizes, eps, attention_factor, w, room, keys, values, batch):
+def forward(
+    thread, number, n_ids, n_wanted, n_pieces, counters, sizes, eps, attention_factor, w, room, keys, values, batch
+):
     """One thread's part in pass `number`. Keys and values of the new positions are stored, logits stand in `room`.
 
     All threads call this with the same arguments but the first, and take what pieces they can get; products are cut
     into `n_pieces`. When it returns, the pass is over.
     """
-    n_ids = batch.counts[N_IDS]
     ids, positions, sequences, pages = batch.ids, batch.positions, batch.sequences, batch.pages
     n_heads, n_kv_heads, head_dim = sizes[N_HEADS], sizes[N_KV_HEADS], sizes[HEAD_DIM]
     is_layer_norm = sizes[IS_LAYER_NORM] == 1
@@ -285,7 +284,6 @@ def forward(thread, number, n_pieces, counters, sizes, eps, attention_factor, w,
         wait(counters, phase, number, n_ids)
 
     phase += 1
-    n_wanted = batch.counts[N_WANTED]
     piece = take(counters, phase, number, 1)
     while piece >= 0:
         for i in range(n_wanted):
@@ -308,8 +306,11 @@ def help_along(
 ):
     """A helper's part in each pass that is called; returns the number of the last when none came for a while."""
     while True:
-        called = wait_for_work(counters, number, most_spins)
-        if called < 0:
+        word = wait_for_work(counters, number, most_spins)
+        if word < 0:
             return number
-        number = called
-        forward(thread, number, n_pieces, counters, sizes, eps, attention_factor, w, room, keys, values, batch)
+        number, n_ids, n_wanted = sizes_of(word)
+        forward(
+            thread, number, n_ids, n_wanted, n_pieces, counters, sizes, eps, attention_factor, w, room, keys, values,
+            batch,
+        )  # fmt: skip

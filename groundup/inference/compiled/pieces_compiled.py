@@ -18,8 +18,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 CALLED, LEFT = 0, 8
-"""Places in an array of int64 counters, on cache lines of their own: the number of the latest pass; 1 when the helpers
-are to leave."""
+"""Places in an array of int64 counters, on cache lines of their own: the latest pass, see `call`; 1 when the
+helpers are to leave."""
 FIRST_PHASE, A_PHASE = 16, 16
 """From here on each phase has a pair: pieces taken, and 8 places on, pieces done."""
 PATIENCE = 5_000
@@ -113,13 +113,27 @@ def wait(counters, phase, number, n_pieces):
             give_way()
 
 
+@njit(nogil=True, cache=True)
+def call(counters, number, n_ids, n_wanted):
+    """Begin pass `number`. Its sizes are in one word with it: who comes late must not read those of the next pass."""
+    word = (number << 32) | (n_ids << 16) | n_wanted
+    while not replace(counters, CALLED, load(counters, CALLED), word):
+        pass
+
+
+@njit(nogil=True)
+def sizes_of(word):
+    """(number, n_ids, n_wanted) of a pass."""
+    return word >> 32, (word >> 16) & 0xFFFF, word & 0xFFFF
+
+
 @njit(nogil=True)
 def wait_for_work(counters, number, most_spins):
-    """Until a pass after `number` is called: its number. -1 after `most_spins` looks, or where all shall leave."""
+    """Until a pass after `number` is called: its word. -1 after `most_spins` looks, or where all shall leave."""
     for _ in range(most_spins):
         if load(counters, LEFT):
             return -1
-        called = load(counters, CALLED)
-        if called > number:
-            return called
+        word = load(counters, CALLED)
+        if word >> 32 > number:
+            return word
     return -1

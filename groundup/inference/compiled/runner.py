@@ -15,7 +15,7 @@ import numpy as np
 
 from groundup.inference.compiled import forward_compiled as kernels
 from groundup.inference.compiled.helping import Helping
-from groundup.inference.compiled.pieces_compiled import CALLED, LEFT, n_counters
+from groundup.inference.compiled.pieces_compiled import LEFT, call, n_counters
 from groundup.inference.compiled.shape import Shape
 from groundup.inference.compiled.weights import KINDS, NAMES, VECTORS, Matrix, Weights
 from groundup.inference.runner import Work
@@ -201,12 +201,11 @@ class CompiledRunner:
             elif beyond == len(one.ids):
                 wanted.append((number, here.stop - 1))
             n = here.stop
-        b.counts[:] = n, len(wanted)
         b.wanted[: len(wanted)] = [place for _, place in wanted]
         if len(self._room.logits) < len(wanted) or self._room.scores.shape[1] < most_pages * kernels.PAGE:
             longest = most_pages * kernels.PAGE
             self._room = make_room(self.shape, self.n_threads, MOST_IDS, len(wanted), longest, self._room)
-        self._lead(n)
+        self._lead(n, len(wanted))
         for number, first, beyond in pieces:
             self._own(work[number]).length += beyond - first
         return [(number, self._room.logits[i].copy()) for i, (number, _) in enumerate(wanted)]
@@ -217,7 +216,7 @@ class CompiledRunner:
             raise ValueError("a state belongs to the runner that opened it")
         return one.state
 
-    def _lead(self, n_ids: int) -> None:
+    def _lead(self, n_ids: int, n_wanted: int) -> None:
         """One pass, alone or by all threads. Helpers are made anew where an array was replaced."""
         fixed = (
             self._sizes, np.float32(self.shape.norm_eps), np.float32(self.shape.attention_factor), self._tables,
@@ -227,15 +226,15 @@ class CompiledRunner:
         is_alone = self.n_threads == 1 or (is_small and self._helping.alone())
         if is_alone:
             self._n_alone += 1
-            kernels.forward(0, self._n_alone, 1, self._counters, *fixed)
+            kernels.forward(0, self._n_alone, n_ids, n_wanted, 1, self._counters, *fixed)
         else:
             replaceable = (self._room, self.pool.keys, self._batch)
             if self._helpers is None or not self._helpers.serve(replaceable):
                 if self._helpers is not None:
                     self._helpers.leave()
                 self._helpers = Helpers(self.n_threads, n_phases(self.shape), fixed, replaceable)
-            number = self._helpers.call()
-            kernels.forward(0, number, self._helpers.n_pieces, self._helpers.counters, *fixed)
+            number = self._helpers.call(n_ids, n_wanted)
+            kernels.forward(0, number, n_ids, n_wanted, self._helpers.n_pieces, self._helpers.counters, *fixed)
         if is_small:
             self._helping.took(time.perf_counter() - began)
 
@@ -252,7 +251,7 @@ class Helpers:
         self.n_pieces = PIECES_EACH * n_threads
         self._made_for, self._process = made_for, os.getpid()
         self._awake = threading.Condition()
-        self._n_asleep = 0
+        self._number = self._n_asleep = 0
         for thread in range(1, n_threads):
             threading.Thread(target=self._work, args=(thread, fixed), daemon=True, name=f"groundup-{thread}").start()
 
@@ -260,13 +259,14 @@ class Helpers:
         """Are these the arrays that the threads know, and are the threads there? A forked process has none."""
         return self._process == os.getpid() and all(a is b for a, b in zip(arrays, self._made_for, strict=True))
 
-    def call(self) -> int:
+    def call(self, n_ids: int, n_wanted: int) -> int:
         """Begin a pass; its number. Who is looking sees it, who sleeps is woken, and none falls asleep in between."""
         with self._awake:
-            self.counters[CALLED] += 1
+            self._number += 1
+            call(self.counters, self._number, n_ids, n_wanted)
             if self._n_asleep:
                 self._awake.notify_all()
-            return int(self.counters[CALLED])
+            return self._number
 
     def leave(self) -> None:
         """Nobody calls any more."""
@@ -279,7 +279,7 @@ class Helpers:
         while not self.counters[LEFT]:
             number = kernels.help_along(thread, number, SPINS, self.n_pieces, self.counters, *fixed)
             with self._awake:
-                if self.counters[CALLED] == number and not self.counters[LEFT]:
+                if self._number == number and not self.counters[LEFT]:
                     self._n_asleep += 1
                     self._awake.wait()
                     self._n_asleep -= 1
@@ -352,7 +352,7 @@ def make_batch(shape: Shape, n_sequences: int, most_pages: int = 0) -> kernels.B
         return np.zeros(size, np.int64)
 
     pages = np.zeros((n_sequences, most_pages), np.int32)
-    return kernels.Batch(room(2), room(MOST_IDS), room(MOST_IDS), room(MOST_IDS), room(MOST_IDS), pages)
+    return kernels.Batch(room(MOST_IDS), room(MOST_IDS), room(MOST_IDS), room(MOST_IDS), pages)
 
 
 def grown_batch(batch: kernels.Batch, n_sequences: int, most_pages: int) -> kernels.Batch:
