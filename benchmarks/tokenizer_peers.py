@@ -46,10 +46,11 @@ def lines(path: str | Path) -> Iterator[bytes]:
 
 def make_ready(form: str = "compiled") -> None:
     """Which of groundup's two forms works in this process from here on; "as it comes" leaves it to the engine."""
+    from groundup import compiled_code
     from groundup.tokenizer import compiled
 
     if form == "plain":
-        os.environ[compiled.OFF] = "1"
+        os.environ[compiled_code.OFF] = "1"
     elif form == "compiled":
         if not compiled.ready(wait=True):
             raise Missing("the compiled form is not to be had: numba or a cache folder is missing")

@@ -29,6 +29,7 @@ import orjson
 
 import groundup
 from groundup import config as configs
+from groundup.compiled_code import OFF
 from groundup.errors import EnvironmentFault, GroundupError, Stopped, UsageError
 
 ABOUT = """From a folder of text to a chat model that you understand. Begin with: groundup demo"""
@@ -191,7 +192,7 @@ def parse(verb: Verb, arguments: Sequence[str], env: Mapping[str, str]) -> Any:
         return None
     loaded = configs.load(verb.config_class, file=Path(file) if file else None, env=env, flags=given)
     by_env = {configs.ENV_PREFIX + name.upper().replace(".", "_") for name in configs.short_names(verb.config_class)}
-    for name in loaded.unknown_env:
+    for name in sorted(set(loaded.unknown_env) - {OFF}):
         if near := configs.nearest(name, by_env):
             print(f"note: {name} is no setting of {verb.name}; did you mean {near}?", file=sys.stderr)
     return loaded.config

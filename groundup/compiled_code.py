@@ -60,24 +60,35 @@ class CompiledCode:
         try:
             # numba takes nothing from a folder that it cannot write to.
             here = self.folder
-            return OFF not in os.environ and here.joinpath(f"ready{part}").exists() and os.access(here, os.W_OK)
+            return not is_off() and here.joinpath(f"ready{part}").exists() and os.access(here, os.W_OK)
         except (OSError, RuntimeError, metadata.PackageNotFoundError):
             return False  # no home, no numba
 
-    def start(self, part: str = "") -> bool:
-        """Begin to compile in a child process, which goes on if this one ends. Once in a process; was it begun now?"""
-        if OFF in os.environ or part in self._started:
-            return False
+    def obstacle(self) -> str | None:
+        """Why nothing can be compiled and kept here, in words; None where it can be."""
+        if is_off():
+            return f"{OFF} is set"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(self.folder, os.W_OK):
-                return False
+            return None if os.access(self.folder, os.W_OK) else f"{self.folder} cannot be written to"
+        except OSError as error:
+            return f"{error.filename or caches()}: {(error.strerror or str(error)).lower()}"
+        except RuntimeError as error:
+            return str(error)  # no home
+        except metadata.PackageNotFoundError as error:
+            return f"{error.name} is not installed"
+
+    def start(self, part: str = "") -> bool:
+        """Begin to compile in a child process, which goes on if this one ends. Once in a process; was it begun now?"""
+        if part in self._started or self.obstacle():
+            return False
+        try:
             nowhere = subprocess.DEVNULL
             child = subprocess.Popen(
                 [sys.executable, "-m", self.main, *([part] if part else [])],
                 stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True,
             )  # fmt: skip
-        except (OSError, RuntimeError, metadata.PackageNotFoundError):
+        except OSError:
             return False
         self._started[part] = child  # nobody waits for it
         return True
@@ -113,6 +124,11 @@ class CompiledCode:
                 except artifact.Locked:
                     time.sleep(0.1)
             yield
+
+
+def is_off() -> bool:
+    """Does the user want no compiled code to serve?"""
+    return OFF in os.environ
 
 
 def caches() -> Path:

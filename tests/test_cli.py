@@ -171,6 +171,7 @@ def test_a_flag_beats_the_environment_beats_the_file(
     monkeypatch.setenv("GROUNDUP_N_STEPS", "2")
     monkeypatch.setenv("GROUNDUP_LR", "2")
     monkeypatch.setenv("GROUNDUP_N_STPES", "3")
+    monkeypatch.setenv("GROUNDUP_PLAIN", "1")  # known, though no setting
     assert cli.main(["one", "--config", "run.toml", "--lr", "3"]) == 0
     config = last(commands)
     assert (config.data, config.n_steps, config.optim.lr) == ("file", 2, 3.0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groundup import compiled_code
 from groundup.errors import UsageError
 from groundup.inference.compiled.load import NotCompiled, NotReady
 from groundup.inference.engine import Engine, as_runner
@@ -87,15 +88,18 @@ def load(
     """
     if engine not in ENGINES:
         raise UsageError(f"the engine is {engine!r}; valid values are {', '.join(ENGINES)}", where="--engine")
-    if engine == "compiled" or (engine == "auto" and not force and not has_gpu()):
+    if engine == "compiled" or (engine == "auto" and not (force or has_gpu() or compiled_code.is_off())):
         try:
             return _load_compiled(path, weights, wait=engine == "compiled")
         except NotCompiled as reason:
             if engine == "compiled":
                 what = f"the compiled engine cannot take this model: {reason}"
                 raise UsageError(what, where=str(path), hint="--engine torch") from reason
-        except NotReady:
-            notice("compiling the fast engine, once, for about 15 seconds; the torch engine serves meanwhile")
+        except NotReady as reason:
+            if reason.obstacle:
+                notice(f"the torch engine serves, since the fast one cannot be compiled: {reason.obstacle}")
+            else:
+                notice("compiling the fast engine, once, for about 15 seconds; the torch engine serves meanwhile")
     if weights not in ("auto", "fp32"):
         notice(f"weights are kept in fp32: {weights} is the compiled engine's, which does not serve here")
     return _load_torch(path, device if isinstance(device, str) else device(), force)

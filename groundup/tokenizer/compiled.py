@@ -6,14 +6,12 @@ keeps the result in the user's cache folder, where every later process finds it.
 it is there. `python -m groundup.tokenizer.compiled` compiles now.
 """
 
-import os
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 from groundup import compiled_code
-from groundup.compiled_code import OFF
 from groundup.errors import EnvironmentFault
 
 KERNELS = ("bits", "split", "encode", "decode", "count", "merge")
@@ -69,7 +67,7 @@ def start() -> None:
 
 def ready(wait: bool = True) -> bool:
     """`is_ready`; if it is not and `wait`, compile here and now. False where numba or a cache folder is missing."""
-    if not is_ready() and wait and OFF not in os.environ:
+    if not is_ready() and wait and not compiled_code.is_off():
         announce("compiling the fast tokenizer, once, for about 20 seconds")
         try:
             compile_all()

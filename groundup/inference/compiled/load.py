@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from groundup import artifact
-from groundup.errors import ArtefactError
+from groundup.errors import ArtefactError, EnvironmentFault
 from groundup.inference.compiled import weights as kept
 from groundup.inference.compiled.code import CODE
 from groundup.inference.compiled.shape import NotCompiled
@@ -17,7 +17,14 @@ __all__ = ["NotCompiled", "NotReady", "Opened", "load"]
 
 
 class NotReady(Exception):
-    """The code for this kind of weights is not compiled yet; a child process is at it if it can be."""
+    """The code for this kind of weights is not compiled yet.
+
+    obstacle: why it cannot be, in words; None where a child process is at it.
+    """
+
+    def __init__(self, obstacle: str | None):
+        super().__init__(obstacle)
+        self.obstacle = obstacle
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,9 @@ def load(path: Path | str, weights: str = "auto", *, wait: bool = False) -> Open
     """The model of a run folder, a checkpoint, a Hugging Face folder or a GGUF file.
 
     weights: how to keep them, a key of weights.NAMES, or "auto" for what the file has. wait: compile here and now if
-    that was not done yet; else NotReady. NotCompiled says why the torch engine has to take the model; UsageError and
-    ArtefactError as `weights.checkpoint.load`, which also asks the model its probe, as is not done here.
+    that was not done yet, EnvironmentFault where it cannot be; else NotReady. NotCompiled says why the torch engine has
+    to take the model; UsageError and ArtefactError as `weights.checkpoint.load`, which also asks the model its probe, as
+    is not done here.
     """
     where = places.resolve(path)
     files = tensors.open_model(where)
@@ -52,9 +60,12 @@ def load(path: Path | str, weights: str = "auto", *, wait: bool = False) -> Open
 
     part = f"-{model.layers[0].q.kind}"
     if not CODE.is_ready(part):
+        obstacle = CODE.obstacle()
         if not wait:
             CODE.start(part)
-            raise NotReady
+            raise NotReady(obstacle)
+        if obstacle:
+            raise EnvironmentFault(f"the compiled engine cannot serve: {obstacle}", hint="--engine torch")
         from groundup.inference.compiled.code import compile_kind
 
         compile_kind(part.removeprefix("-"))

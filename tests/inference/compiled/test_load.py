@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from groundup.errors import ArtefactError, UsageError
+from groundup import compiled_code
+from groundup.errors import ArtefactError, EnvironmentFault, UsageError
 from groundup.inference import language_model
 from groundup.inference.compiled import load as compiled
 from groundup.inference.compiled.code import CODE, compile_kind
@@ -58,6 +59,28 @@ def test_auto_takes_the_compiled_engine_where_it_can(folder, tmp_path, monkeypat
     assert said[0] == "-F32" and "the torch engine serves meanwhile" in said[1]
     monkeypatch.setattr(language_model, "has_gpu", lambda: True)
     assert language_model.load(folder, engine="auto").engine == "torch"
+
+
+def test_nothing_is_announced_that_does_not_happen(folder, monkeypatch):
+    monkeypatch.setattr(language_model, "has_gpu", lambda: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    said: list[str] = []
+    assert language_model.load(folder, engine="auto", notice=said.append).engine == "torch"
+    [line] = said
+    assert "cannot be compiled: /proc/nowhere" in line
+    with pytest.raises(EnvironmentFault, match="compiled engine cannot serve: /proc/nowhere") as caught:
+        language_model.load(folder, engine="compiled")
+    assert caught.value.hint == "--engine torch"
+
+
+def test_who_wants_no_compiled_code_is_not_told_so(folder, monkeypatch):
+    monkeypatch.setattr(language_model, "has_gpu", lambda: False)
+    monkeypatch.setenv(compiled_code.OFF, "1")
+    said: list[str] = []
+    assert language_model.load(folder, engine="auto", notice=said.append).engine == "torch"
+    assert not said
+    with pytest.raises(EnvironmentFault, match="GROUNDUP_PLAIN is set"):
+        language_model.load(folder, engine="compiled")
 
 
 @pytest.mark.parametrize(
