@@ -190,7 +190,9 @@ def _settings(settings: dict[str, Any], max_new_tokens: int | None = None, max_t
     for name in ("stop", "stop_ids"):
         if isinstance(settings.get(name), str | int):
             settings[name] = (settings[name],)
-    return config.from_dict(Settings, settings, "the arguments")
+    made: Settings = config.from_dict(Settings, settings, "the arguments")
+    made.check_said(settings.keys())
+    return made
 
 
 def _ids(speaker: LanguageModel, prompt: str, messages: Messages | None) -> list[int]:

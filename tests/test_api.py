@@ -89,6 +89,10 @@ def test_a_mistake_in_the_settings_is_named(path):
     with pytest.raises(UsageError) as caught:
         groundup.generate(model, "a", temperatur=1)
     assert "temperature" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="top_k is for drawing"):
+        groundup.Predictor(model).generate("a", beams=2, top_k=3)
+    with pytest.raises(UsageError, match="cannot show it as it comes"):
+        groundup.Predictor(model).stream("a", beams=2)
     with pytest.raises(UsageError, match="two names"):
         groundup.generate(model, "a", max_tokens=3, max_new_tokens=4)
 

@@ -5,11 +5,12 @@ answers of which one is right; long free text turns flat and repeats itself (arX
 
 The text and its score are those of transformers with the same number of beams: at each step the best
 `n_beams` · max(2, 1 + number of stop ids) continuations are looked at; those among the first `n_beams` that end are
-kept; the search is over when no path that goes on scores better, at its present length, than all that ended.
+kept; the search is over when no path that goes on scores better, at its present length, than all that ended. A text
+may also end because of what it says, as with a stop string.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from groundup.errors import UsageError
@@ -31,7 +32,7 @@ class _Path:
     total: float = 0.0
     logprobs: list[float] = field(default_factory=list)
 
-    def ended(self, reason: str) -> Generation:
+    def ended(self, reason: str, score: float, stop_ids: Sequence[int]) -> Generation:
         ids = self.history.ids
         n_prompt = self.history.n_prompt
         return Generation(
@@ -39,11 +40,12 @@ class _Path:
             ids[n_prompt:],
             self.logprobs,
             finish_reason=reason,
-            ends_with_stop_id=reason == "stop",
+            ends_with_stop_id=ids[-1] in stop_ids,
+            score=score,
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Step:
     """A path and the id that continues it."""
 
@@ -51,6 +53,11 @@ class _Step:
     id: int
     total: float
     logprob: float
+
+    @property
+    def new(self) -> list[int]:
+        """The ids after the prompt."""
+        return [*self.path.history.new, self.id]
 
     def taken(self, state: State) -> _Path:
         history = self.path.history.copy()
@@ -66,13 +73,15 @@ def search(
     n_beams: int = 4,
     length_penalty: float = 1.0,
     n_best: int = 1,
+    is_over: Callable[[Sequence[int]], bool] = lambda new_ids: False,
 ) -> list[Generation]:
-    """The `n_best` best texts, best first.
+    """The `n_best` best texts, best first, with their scores.
 
     settings: the maximum, the stop ids, the bias, the penalties and no_repeat_ngram count; nothing is drawn, so
     temperature, seed and what belongs to them do not.
     length_penalty: a text of n new ids scores its log-probability divided by n to this power: 0 favours short texts,
     1 compares their means, more favours long ones.
+    is_over: does a text with these new ids end here? Asked beside the stop ids.
     Raises UsageError for a prompt that is empty, does not fit in the context or has ids the model does not know.
     """
     if not 1 <= n_best <= n_beams:
@@ -91,14 +100,15 @@ def search(
     try:
         for n in range(1, n_new + 1):
             steps = _best_steps(runner, paths, settings, n_looked_at)
+            stops = {step for step in steps if step.id in settings.stop_ids or is_over(step.new)}
             for step in steps[:n_beams]:
-                is_stop = step.id in settings.stop_ids
-                if is_stop or n == n_new:
-                    text = step.taken(step.path.state).ended("stop" if is_stop else "length")
-                    ended.append((step.total / n**length_penalty, text))
+                if step in stops or n == n_new:
+                    reason, score = "stop" if step in stops else "length", step.total / n**length_penalty
+                    text = step.taken(step.path.state).ended(reason, score, settings.stop_ids)
+                    ended.append((score, text))
             ended = sorted(ended, key=lambda scored: -scored[0])[:n_beams]
 
-            going = [step for step in steps if step.id not in settings.stop_ids][:n_beams]
+            going = [step for step in steps if step not in stops][:n_beams]
             if n == n_new or not going:
                 break
             paths = _take(going, paths)

@@ -85,7 +85,12 @@ class Job:
         return orjson.loads(orjson.dumps(made_by))  # its lists are tuples
 
     def _copies(self) -> dict[Key, int]:
-        """The how-manieth of all equal prompts each text is: with prompt and seed it decides the random numbers."""
+        """The how-manieth of all equal prompts each text is: with prompt and seed it decides the random numbers.
+
+        Nothing is drawn by a beam search: there each row has the best texts of its prompt.
+        """
+        if self.settings.beams:
+            return {key: key[1] for key in self.keys}
         seen: Counter[tuple[int, ...]] = Counter()
         copies = {}
         for key in self.keys:

@@ -6,11 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from groundup.inference import engine, sliding
+from groundup.errors import UsageError
+from groundup.inference import beam_text, engine, sliding
 from groundup.inference.generation import Generation
 from groundup.inference.prompt import checked_prompt
 from groundup.inference.settings import Settings
 from groundup.inference.text_stream import Completion, Text, completion_of, with_stop_ids
+
+OnDone = Callable[[int, Completion], Any]
+"""Told of the index of a prompt and its text."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -31,21 +35,52 @@ def complete(
     trim: bool = False,
     shift: bool = False,
     copies: Sequence[int] | None = None,
-    on_done: Callable[[int, Completion], Any] | None = None,
+    on_done: OnDone | None = None,
     batch_size: int = 64,
 ) -> list[Completion]:
     """Continues all prompts; each text is the one that a TextStream gives for the same seed.
 
     model: an nn.Module of models/, a Runner, or an Engine, which then decides how many run at the same time.
-    copies: which copy of its prompt each text is; where nobody says, equal prompts are counted from 0.
+    copies: which copy of its prompt each text is; where nobody says, equal prompts are counted from 0. With beams in
+    the settings, copy 0 is the best text, copy 1 the next.
     `on_done(index of the prompt, completion)` is called as soon as a text has come to its end. Ctrl-C raises
     Interrupted, a KeyboardInterrupt that has what was made so far.
     """
     settings = with_stop_ids(replace(settings, seed=settings.some_seed()), tokenizer)
-    first = sliding.first_of(tokenizer) if shift else None
+    show = {"show_special": show_special, "trim": trim}
+    copies = _counted(prompts) if copies is None else copies
     with engine.engine_for(model, batch_size) as talking:
-        many = _Many(talking, tokenizer, prompts, settings, first, {"show_special": show_special, "trim": trim})
-        return many.run(_counted(prompts) if copies is None else copies, on_done, batch_size)
+        if settings.beams:
+            if shift:
+                raise UsageError("a beam search ends where the context does", where="shift", hint="leave out shift")
+            return _search(talking, tokenizer, prompts, settings, copies, on_done, show)
+        first = sliding.first_of(tokenizer) if shift else None
+        return _Many(talking, tokenizer, prompts, settings, first, show).run(copies, on_done, batch_size)
+
+
+def _search(
+    talking: engine.Engine,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    settings: Settings,
+    copies: Sequence[int],
+    on_done: OnDone | None,
+    show: dict[str, bool],
+) -> list[Completion]:
+    """The texts by beam search, one prompt after the other."""
+    done: dict[int, Completion] = {}
+
+    def add(index: int, completion: Completion) -> None:
+        done[index] = completion
+        if on_done is not None:
+            on_done(index, completion)
+
+    try:
+        beam_text.search_all(talking.runner, tokenizer, prompts, settings, copies, add, **show)
+    except KeyboardInterrupt as error:
+        nothing = Completion("", "interrupted", (), 0.0)  # of a search there is no text before its end
+        raise Interrupted([done.get(index, nothing) for index in range(len(prompts))]) from error
+    return [done[index] for index in range(len(prompts))]
 
 
 class _Many:
@@ -72,9 +107,7 @@ class _Many:
         self.done: dict[int, Completion] = {}
         self.started = time.perf_counter()
 
-    def run(
-        self, copies: Sequence[int], on_done: Callable[[int, Completion], Any] | None, batch_size: int
-    ) -> list[Completion]:
+    def run(self, copies: Sequence[int], on_done: OnDone | None, batch_size: int) -> list[Completion]:
         self._check()
         everyone = range(len(self.prompts))
         # Prompts of similar length share a pass, and equal ones what is computed for them.

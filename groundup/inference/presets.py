@@ -27,8 +27,17 @@ def read(path: Path | str) -> dict[str, Any]:
 def over(settings: Settings, path: Path | str, origins: Mapping[str, str]) -> Settings:
     """`settings` with what the preset sets in place of what nobody said; `origins` tell where each value came from.
 
-    They are those of a command's Config, in which the settings are the table `sampling`.
+    They are those of a command's Config, in which the settings are the table `sampling`. Without a preset, path is "".
+    UsageError where two of the things that were said do not go together.
     """
-    preset = read(path)
-    said = {name for name in preset if origins.get(f"sampling.{name}", "default") != "default"}
-    return replace(settings, **{name: value for name, value in preset.items() if name not in said})
+    preset = read(path) if path else {}
+    said = {name for dotted, origin in origins.items() if (name := _said(dotted, origin))}
+    chosen = replace(settings, **{name: value for name, value in preset.items() if name not in said})
+    chosen.check_said(said | preset.keys())
+    return chosen
+
+
+def _said(dotted: str, origin: str) -> str:
+    """The name of a setting that somebody said, else nothing."""
+    table, _, name = dotted.rpartition(".")
+    return name if table == "sampling" and origin != "default" else ""

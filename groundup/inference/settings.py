@@ -6,12 +6,17 @@ check everywhere. What the settings do to logits is in `sampling.py`.
 
 import math
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from groundup.errors import UsageError
 
 # What is added to a logit or multiplies it: far more than any model's logits span, and far from float32's end.
 MOST = 1000
+
+
+# What only counts where tokens are drawn.
+DRAWING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "seed", "n_alternatives")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class Settings:
     """strings that end the text and are not part of it"""
     n_alternatives: int = 0
     """tell the log-probabilities of this many likeliest tokens at every step"""
+    beams: int = 0
+    """look for the likeliest text on this many paths at once, in place of drawing tokens; 0 draws"""
+    length_penalty: float = 1.0
+    """of beams: 0 favours short texts, 1 compares the means of their log-probabilities, more favours long ones"""
 
     def __post_init__(self) -> None:
         biased = [id_ for id_, _ in self.logit_bias]
@@ -70,6 +79,8 @@ class Settings:
             "seed": (self.seed is None or self.seed >= 0, "0 or more"),
             "stop": (all(self.stop), "text that is not empty"),
             "n_alternatives": (self.n_alternatives >= 0, "0 (none) or more"),
+            "beams": (self.beams >= 0, "0 (tokens are drawn) or more"),
+            "length_penalty": (math.isfinite(self.length_penalty), "a finite number"),
         }
         for name, (is_good, wanted) in checks.items():
             if not is_good:
@@ -79,6 +90,15 @@ class Settings:
     def some_seed(self) -> int:
         """The given seed, else one drawn now."""
         return secrets.randbits(32) if self.seed is None else self.seed
+
+    def check_said(self, said: Collection[str]) -> None:
+        """Raises UsageError if somebody said two things that do not go together; `said` are the fields they named."""
+        if self.beams:
+            if idle := [name for name in DRAWING if name in said]:
+                what = f"{idle[0]} is for drawing tokens, and a beam search draws none"
+                raise UsageError(what, where=idle[0], hint=f"leave out {idle[0]}, or beams")
+        elif "length_penalty" in said:
+            raise UsageError("length_penalty weighs the texts of a beam search", where="length_penalty", hint="beams 4")
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raises UsageError for a bias of an id that the model does not know: an engine asks before it begins."""

@@ -15,7 +15,7 @@ from groundup.errors import UsageError
 from groundup.inference import engine, sliding
 from groundup.inference.generation import Generation
 from groundup.inference.repetition import repeated
-from groundup.inference.settings import Settings
+from groundup.inference.settings import DRAWING, Settings
 
 # The end of a sentence, with closing quotes and brackets; Chinese and Japanese put no space after theirs.
 SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s|\Z)|[。！？]+[”’」』）]*")
@@ -37,6 +37,8 @@ class Completion:
     """Log-probability of each id under the model itself."""
     alternatives: tuple[tuple[tuple[int, float], ...], ...] = ()
     """For each id the likeliest ones in its place, if `n_alternatives` asks for them: (id, log-probability)."""
+    score: float | None = None
+    """By which a beam search found it better than others, see Generation."""
 
     @property
     def n_tokens(self) -> int:
@@ -62,10 +64,13 @@ class Completion:
             "prompt": prompt,
             "completion": self.text,
             "finish_reason": self.finish_reason,
+            **({} if self.score is None else {"score": round(self.score, 6)}),
             "n_tokens": self.n_tokens,
             "repeated_4grams": round(self.repeated_4grams, 4),
             "tokens_per_second": round(self.tokens_per_second, 1),
-            "settings": asdict(settings),
+            "settings": {
+                name: value for name, value in asdict(settings).items() if not (settings.beams and name in DRAWING)
+            },
         }
 
 
@@ -169,6 +174,7 @@ class TextStream:
         shift: bool = False,
         copy: int = 0,
     ):
+        refuse_beams(settings)
         self.settings = with_stop_ids(settings, tokenizer)
         self._completion: Completion | None = None
         self._text = Text(tokenizer, self.settings, show_special=show_special, trim=trim)
@@ -230,8 +236,16 @@ def completion_of(
     n = len(text.ids)  # one that was stopped may have drawn more than was taken from it
     logprobs = [logprob for generation in generations for logprob in generation.logprobs][:n]
     alternatives = [tuple(step) for generation in generations for step in generation.alternatives][:n]
-    ids = tuple(text.ids)
-    return Completion(text.text, reason, ids, seconds, seconds_to_first, tuple(logprobs), tuple(alternatives))
+    return Completion(
+        text.text,
+        reason,
+        tuple(text.ids),
+        seconds,
+        seconds_to_first,
+        tuple(logprobs),
+        tuple(alternatives),
+        generations[-1].score if generations else None,
+    )
 
 
 def with_stop_ids(settings: Settings, tokenizer: Any) -> Settings:
@@ -250,6 +264,15 @@ def with_stop_ids(settings: Settings, tokenizer: Any) -> Settings:
             )
     ids = sorted({*settings.stop_ids, *named.values(), *tokenizer.stop_ids})
     return replace(settings, stop_ids=tuple(ids), stop=tuple(text for text in settings.stop if text not in named))
+
+
+def refuse_beams(settings: Settings) -> None:
+    """Raises UsageError for settings of which no text can be shown while it comes."""
+    if settings.beams:
+        what = "a beam search knows its text only at the end, and cannot show it as it comes"
+        raise UsageError(
+            what, where="beams", hint="leave out beams; `groundup generate` and Predictor.generate take it"
+        )
 
 
 def trim_sentence(text: str) -> str:

@@ -87,6 +87,15 @@ def test_retry_answers_the_last_question_again(talk):
     assert out == "a\na\nb, of course.\n"
 
 
+def test_a_beam_search_does_not_talk(talk):
+    code, out, err = talk(flags=("--beams", "3"))
+    assert (code, out) == (2, "")
+    assert "cannot show it as it comes" in err
+    _, out, err = talk("/set beams 3", "Say a")
+    assert out == "a\n", "the setting was not taken"
+    assert "cannot show it as it comes" in err
+
+
 def test_set_alone_lists_the_settings(talk):
     _, _, err = talk("/set")
     assert "temperature 0.0 divide the logits by this" in err

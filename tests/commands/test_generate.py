@@ -128,6 +128,14 @@ def test_a_full_context_is_said(base, typed, capsys):
         (["--out", "x.txt"], "--prompts or --grid"),
         (["--batch-size", "0"], "batch_size is 0"),
         (["--best"], "--n 8 --best"),
+        (["--beams", "-1"], "beams is -1"),
+        (["--beams", "4", "--temperature", "0"], "temperature is for drawing"),
+        (["--beams", "4", "--n-alternatives", "2"], "n_alternatives is for drawing"),
+        (["--beams", "4", "--shift"], "--shift is for texts that are drawn"),
+        (["--beams", "4", "--best", "--n", "2"], "--best is for texts that are drawn"),
+        (["--beams", "2", "--n", "3"], "--beams 3"),
+        (["--length-penalty", "2"], "length_penalty weighs"),
+        (["--beams", "2", "--length-penalty", "nan"], "length_penalty is nan"),
     ],
 )
 def test_settings_that_cannot_be_meant_end_with_2(base, typed, capsys, arguments, message):
@@ -171,6 +179,22 @@ def test_the_best_of_several_is_the_likeliest(base, typed, capsys):
     with torch.no_grad():
         assert best == max(made, key=likelihood).text
     assert len({each.text for each in made}) > 1
+
+
+def test_beams_give_the_best_texts_with_their_scores(base, typed, capsys):
+    arguments = ["generate", base, "The", "--beams", "4", "--max-new-tokens", "9", "--stop", "slept"]
+    assert cli.main([*arguments, "--n", "3", "--json"]) == 0
+    made = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    scores = [each["score"] for each in made]
+    assert scores == sorted(scores, reverse=True) and len({each["completion"] for each in made}) == 3
+    assert made[0]["settings"]["beams"] == 4 and "temperature" not in made[0]["settings"]
+    assert not any("slept" in each["completion"] for each in made)
+
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out == made[0]["completion"] + "\n"
+    predictor = groundup.Predictor.load(base)
+    texts = predictor.generate(["The"] * 3, beams=4, max_new_tokens=9, stop="slept")
+    assert texts == [each["completion"] for each in made]
 
 
 def test_json_tells_what_else_was_likely(base, typed, capsys):

@@ -160,3 +160,15 @@ def test_a_grid_to_a_pipe_is_the_same_again_with_its_seed(base, grid, capsys):
     assert pages[0] == pages[1]
     assert pages[0].startswith("# Samples of ")
     assert pages[0].count("\n> ") == 12
+
+
+def test_beams_search_each_prompt_of_a_file(base, prompts, tmp_path, capsys):
+    out = tmp_path / "texts.jsonl"
+    job = ["generate", base, "--prompts", prompts, "--out", str(out), "--n", "2", "--max-new-tokens", "8"]
+    assert cli.main([*job, "--beams", "3"]) == 0
+    texts = [row["completion"] for row in rows(out)]
+    predictor = groundup.Predictor.load(base)
+    expected = [predictor.generate([text] * 2, beams=3, max_new_tokens=8) for text in TEXTS]
+    assert texts == [text for both in expected for text in both], "a prompt that comes twice has the same texts"
+    assert cli.main([*job, "--beams", "4"]) == 2
+    assert "begun with beams 3" in capsys.readouterr().err

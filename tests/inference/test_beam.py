@@ -147,3 +147,36 @@ def test_it_is_the_beam_search_of_transformers(judge, stop_ids, length_penalty, 
                 assert sum(text.logprobs) / len(text.ids) ** length_penalty == pytest.approx(score.item(), abs=1e-4)
             ended_early += text.finish_reason == "stop"
     assert (ended_early > 0) == bool(stop_ids)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+@pytest.mark.parametrize("stop_ids", [(), (44,)])
+def test_what_a_text_says_may_end_it_as_their_stopping_criteria_do(judge, stop_ids, length_penalty):
+    from transformers import StoppingCriteria, StoppingCriteriaList
+
+    def is_over(new_ids) -> bool:
+        return len(new_ids) > 1 and (new_ids[-2] + new_ids[-1]) % 9 == 0
+
+    class Over(StoppingCriteria):
+        def __call__(self, ids, scores, **options):
+            return torch.tensor([is_over(row[n_prompt:].tolist()) for row in ids])
+
+    n_over = 0
+    for n_beams, prompt in [(3, [5, 6, 7]), (4, [9, 9, 8, 30]), (5, [17, 2])]:
+        n_prompt, ids = len(prompt), torch.tensor([prompt])
+        theirs = judge.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, num_beams=n_beams, do_sample=False,
+            num_return_sequences=n_beams, length_penalty=length_penalty, early_stopping=False,
+            eos_token_id=list(stop_ids) or None, pad_token_id=49, return_dict_in_generate=True, output_scores=True,
+            stopping_criteria=StoppingCriteriaList([Over()]),
+        )  # fmt: skip
+        ours = beam.search(
+            runner_of(judge), prompt, Settings(max_new_tokens=12, stop_ids=stop_ids),
+            n_beams=n_beams, length_penalty=length_penalty, n_best=n_beams, is_over=is_over,
+        )  # fmt: skip
+        for text, sequence, score in zip(ours, theirs.sequences, theirs.sequences_scores, strict=True):
+            assert text.ids == sequence[n_prompt : n_prompt + len(text.ids)].tolist()
+            assert text.score == pytest.approx(score.item(), abs=1e-4)
+            assert text.ends_with_stop_id == (text.ids[-1] in stop_ids)
+            n_over += is_over(text.ids)
+    assert n_over

@@ -32,6 +32,17 @@ def test_what_was_said_elsewhere_beats_the_file(preset):
     assert (made.temperature, made.top_k) == (0.3, 5)
 
 
+def test_what_does_not_go_together_is_refused_and_defaults_are_not(preset):
+    searching = Settings(beams=4)
+    assert presets.over(searching, "", {"sampling.beams": "--beams", "sampling.temperature": "default"}) == searching
+    with pytest.raises(UsageError, match="top_p is for drawing tokens"):
+        presets.over(searching, preset("top_p = 0.5"), {})
+    with pytest.raises(UsageError, match="seed is for drawing tokens"):
+        presets.over(searching, preset("length_penalty = 2.0"), {"sampling.seed": "--seed"})
+    with pytest.raises(UsageError, match="length_penalty weighs the texts of a beam search"):
+        presets.over(Settings(), preset("length_penalty = 2.0"), {})
+
+
 @pytest.mark.parametrize(
     ("text", "message", "where"),
     [

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from groundup import config as configs
+from groundup.commands._speaker import Opening, opened
 from groundup.errors import GroundupError, UsageError
 from groundup.inference.settings import Settings
 
@@ -31,14 +32,8 @@ class Config:
     """show Markdown as headings, lists and code, on a terminal"""
     history: bool = True
     """remember what was typed, for the arrow keys of the next chat"""
-    engine: str = "auto"
-    """auto, torch (any device) or compiled (CPU, without torch); auto takes the compiled one where it can"""
-    weights: str = "auto"
-    """how the compiled engine keeps them: auto (as in the file), fp32, bf16, fp16, int8, int4"""
-    device: str = "auto"
-    """auto, cpu, cuda, mps"""
-    force: bool = False
-    """open a model that does not keep its contract, and say what is skipped"""
+    opening: Opening = field(default_factory=Opening)
+    """what runs the model"""
     json: bool = False
     """one JSON object for each answer"""
     quiet: bool = False
@@ -46,22 +41,20 @@ class Config:
 
 
 def run(config: Config) -> int:
-    from groundup.commands import _speaker
     from groundup.commands.chat import saved
     from groundup.commands.chat.talk import Talk, completions
     from groundup.commands.chat.typed import is_interactive, turns
-    from groundup.inference import language_model, presets
+    from groundup.inference import language_model, presets, text_stream
     from groundup.text.records import Message
 
     if not config.model:
         raise UsageError("a model must be named", hint="groundup chat RUN")
-    settings = config.sampling
-    if config.preset:
-        settings = presets.over(settings, config.preset, configs.origins_of(config))
+    settings = presets.over(config.sampling, config.preset, configs.origins_of(config))
+    text_stream.refuse_beams(settings)
     before = saved.read(config.load) if config.load else None
     people = Console(stderr=True, quiet=config.quiet, highlight=False)
 
-    speaker = _speaker.opened(config, people)
+    speaker = opened(config.model, config.opening, people)
     # A tokenizer without chat tokens is refused now, not after the first question.
     speaker.chat_ids([Message("user", "?")])
     if not speaker.is_chat:

@@ -68,6 +68,8 @@ class Talk:
         self._note("The system prompt is set." if text else "There is no system prompt now.")
 
     def set(self, assignment: str) -> None:
+        from groundup.inference.text_stream import refuse_beams
+
         name, _, value = assignment.partition(" ")
         name, value = name.replace("-", "_"), value.strip()
         if not name:
@@ -75,7 +77,9 @@ class Talk:
         if not value:
             raise UsageError("/set needs a name and a value,", hint="such as /set temperature 0.7")
         now = configs.to_dict(self.chat.settings)
-        self.chat.settings = configs.load(Settings, preset=now, flags={name: _unquoted(value)}).config
+        settings = configs.load(Settings, preset=now, flags={name: _unquoted(value)}).config
+        refuse_beams(settings)
+        self.chat.settings = settings
         self._note(f"{name} is {value} now.")
         return None
 

@@ -12,7 +12,9 @@ from typing import Any
 from rich.console import Console
 
 from groundup import config as configs
+from groundup.commands._speaker import Opening, opened
 from groundup.errors import UsageError
+from groundup.inference import presets
 from groundup.inference.settings import Settings
 
 
@@ -48,14 +50,8 @@ class Config:
     """texts that are made at the same time"""
     replace: bool = False
     """begin the file of --out anew"""
-    engine: str = "auto"
-    """auto, torch (any device) or compiled (CPU, without torch); auto takes the compiled one where it can"""
-    weights: str = "auto"
-    """how the compiled engine keeps them: auto (as in the file), fp32, bf16, fp16, int8, int4"""
-    device: str = "auto"
-    """auto, cpu, cuda, mps"""
-    force: bool = False
-    """open a model that does not keep its contract, and say what is skipped"""
+    opening: Opening = field(default_factory=Opening)
+    """what runs the model"""
     json: bool = False
     """one JSON object for each text"""
     quiet: bool = False
@@ -65,19 +61,14 @@ class Config:
 
 
 def run(config: Config) -> int:
-    from groundup.commands import _speaker
-
     _check(config)
     people = Console(stderr=True, quiet=config.quiet, highlight=False)
-    if config.preset:
-        from groundup.inference import presets
-
-        sampling = presets.over(config.sampling, config.preset, configs.origins_of(config))
-        config = replace(config, sampling=sampling)
+    config = replace(config, sampling=presets.over(config.sampling, config.preset, configs.origins_of(config)))
+    _check_beams(config)
     if config.prompts:
         from groundup.commands.generate import bulk
 
-        return bulk.run(config, people, _speaker.opened(config, people))
+        return bulk.run(config, people, opened(config.model, config.opening, people))
     if config.grid:
         from groundup.commands.generate import grid
 
@@ -86,7 +77,7 @@ def run(config: Config) -> int:
 
     # Read before the model is: what a pipe brings is not kept waiting.
     prompt = single.read_prompt(config.prompt)
-    return single.run(config, people, _speaker.opened(config, people), prompt)
+    return single.run(config, people, opened(config.model, config.opening, people), prompt)
 
 
 def say_if_chat(speaker: Any, people: Console) -> None:
@@ -111,3 +102,14 @@ def _check(config: Config) -> None:
         raise UsageError(f"a prompt and {other} are two jobs", where=other, hint="leave one of them out")
     if config.out and not (config.prompts or config.grid):
         raise UsageError("--out goes with --prompts or --grid", hint="send one text to a file with > FILE")
+
+
+def _check_beams(config: Config) -> None:
+    n_beams = config.sampling.beams
+    for name in ("best", "shift") if n_beams else ():
+        if getattr(config, name):
+            what = f"{configs.flag(name)} is for texts that are drawn, and --beams looks for the best"
+            raise UsageError(what, where=configs.flag(name), hint="leave one of them out")
+    if n_beams and config.n > n_beams:
+        what = f"{config.n} texts are asked for, and {n_beams} beams end in as many texts"
+        raise UsageError(what, where="--n", hint=f"--beams {config.n}")

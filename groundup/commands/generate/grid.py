@@ -37,7 +37,7 @@ def run(config: "Config", people: Console) -> int:
     if config.dry_run:
         people.print(f"would make {n_texts} texts: {len(grid.prompts)} prompts, {len(columns)} settings", markup=False)
         return 0
-    speaker = opened(config, people)
+    speaker = opened(config.model, config.opening, people)
     say_if_chat(speaker, people)
     prompts = [speaker.prompt_ids(prompt) for prompt in grid.prompts]
     for ids, prompt in zip(prompts, grid.prompts, strict=True):

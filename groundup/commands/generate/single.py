@@ -42,7 +42,8 @@ def run(config: "Config", people: Console, speaker: Any, prompt: str) -> int:
         people.print(f"would continue {len(ids)} tokens by up to {settings.max_new_tokens}, {config.n} times")
         return 0
     options = {"show_special": config.show_special, "trim": config.trim, "shift": config.shift}
-    make = _as_it_comes if config.n == 1 and not config.json else _whole
+    comes_in_pieces = config.n == 1 and not config.json and not settings.beams
+    make = _as_it_comes if comes_in_pieces else _whole
     completions, is_interrupted = make(config, speaker, prompt, ids, settings, options)
     longest = len(ids) + max(completion.n_tokens for completion in completions)
     _say_length(people, longest, speaker.context_length, config.shift)

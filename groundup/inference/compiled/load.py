@@ -43,8 +43,8 @@ def load(path: Path | str, weights: str = "auto", *, wait: bool = False) -> Open
 
     weights: how to keep them, a key of weights.NAMES, or "auto" for what the file has. wait: compile here and now if
     that was not done yet, EnvironmentFault where it cannot be; else NotReady. NotCompiled says why the torch engine has
-    to take the model; UsageError and ArtefactError as `weights.checkpoint.load`, which also asks the model its probe, as
-    is not done here.
+    to take the model; UsageError and ArtefactError as `weights.checkpoint.load`, which also asks the model its probe,
+    as is not done here.
     """
     where = places.resolve(path)
     files = tensors.open_model(where)
