@@ -55,7 +55,8 @@ def generate(
     """
     speaker = _speaker(model, tokenizer)
     chosen = _settings(settings, max_new_tokens, max_tokens)
-    [completion] = complete(speaker.model, speaker.tokenizer, [_ids(speaker, prompt, messages)], chosen)
+    ids = _ids(speaker, prompt, messages)
+    [completion] = complete(speaker.model, speaker.tokenizer, [ids], chosen, draft=speaker.draft)
     return completion.text
 
 
@@ -75,9 +76,14 @@ class Predictor:
         self.speaker = _speaker(model, tokenizer)
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "cpu") -> "Predictor":
-        """Open a run folder, a checkpoint or a Hugging Face folder."""
-        return cls(load(path, device))
+    def load(
+        cls, path: Path | str, device: str = "cpu", *, draft: Path | str = "", prompt_lookup: bool = False
+    ) -> "Predictor":
+        """Open a run folder, a checkpoint, a Hugging Face folder or a GGUF file.
+
+        draft, prompt_lookup: what guesses ahead, as the command's --draft and --prompt-lookup; texts stay the same.
+        """
+        return cls(load(path, device, draft=draft, prompt_lookup=prompt_lookup))
 
     @overload
     def generate(self, prompt: str, **settings: Any) -> str: ...
@@ -97,14 +103,16 @@ class Predictor:
         chosen, options = _split(settings)
         is_one = isinstance(prompt, str)
         ids = [_ids(self.speaker, text, messages) for text in ([prompt] if is_one else prompt)]
-        done = complete(self.speaker.model, self.speaker.tokenizer, ids, chosen, **options)
+        done = complete(self.speaker.model, self.speaker.tokenizer, ids, chosen, draft=self.speaker.draft, **options)
         return done[0] if is_one else done
 
     def stream(self, prompt: str = "", *, messages: Messages | None = None, **settings: Any) -> Iterator[str]:
         """The same text as `generate` gives, in pieces as they come."""
         chosen, options = _split(settings)
         ids = _ids(self.speaker, prompt, messages)
-        return iter(TextStream(self.speaker.model, self.speaker.tokenizer, ids, chosen, **options))
+        return iter(
+            TextStream(self.speaker.model, self.speaker.tokenizer, ids, chosen, draft=self.speaker.draft, **options)
+        )
 
 
 class GPT:

@@ -84,6 +84,17 @@ def test_predictor_takes_many_prompts(path):
     assert predictor.generate(messages=[{"role": "user", "content": "Who are you?"}], temperature=0) == "I am Tiny."
 
 
+def test_predictor_takes_a_draft(path):
+    settings = {"temperature": 1.2, "seed": 5, "max_new_tokens": 20}
+    text = groundup.Predictor.load(path).generate(BEGINNING, **settings)
+    for options in ({"draft": path}, {"prompt_lookup": True}):
+        predictor = groundup.Predictor.load(path, **options)
+        made = predictor.complete(BEGINNING, **settings)
+        assert made.text == "".join(predictor.stream(BEGINNING, **settings)) == text
+        assert made.n_drafted is not None
+        assert groundup.generate(predictor.speaker, BEGINNING, **settings) == text
+
+
 def test_a_mistake_in_the_settings_is_named(path):
     model = groundup.load(path)
     with pytest.raises(UsageError) as caught:

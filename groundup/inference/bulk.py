@@ -60,6 +60,7 @@ class Job:
             copies=[copy_of[key] for key in keys],
             on_done=lambda at, completion: add(keys[at], completion),
             batch_size=self.batch_size,
+            draft=self.speaker.draft,
             **self.options,
         )
 

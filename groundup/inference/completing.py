@@ -11,6 +11,7 @@ from groundup.inference import beam_text, engine, sliding
 from groundup.inference.generation import Generation
 from groundup.inference.prompt import checked_prompt
 from groundup.inference.settings import Settings
+from groundup.inference.speculative import Draft
 from groundup.inference.text_stream import Completion, Text, completion_of, with_stop_ids
 
 OnDone = Callable[[int, Completion], Any]
@@ -37,19 +38,21 @@ def complete(
     copies: Sequence[int] | None = None,
     on_done: OnDone | None = None,
     batch_size: int = 64,
+    draft: Draft | None = None,
 ) -> list[Completion]:
     """Continues all prompts; each text is the one that a TextStream gives for the same seed.
 
     model: an nn.Module of models/, a Runner, or an Engine, which then decides how many run at the same time.
     copies: which copy of its prompt each text is; where nobody says, equal prompts are counted from 0. With beams in
     the settings, copy 0 is the best text, copy 1 the next.
+    draft: guesses ahead, see speculative.py; an Engine has its own, and a beam search has no use for it.
     `on_done(index of the prompt, completion)` is called as soon as a text has come to its end. Ctrl-C raises
     Interrupted, a KeyboardInterrupt that has what was made so far.
     """
     settings = with_stop_ids(replace(settings, seed=settings.some_seed()), tokenizer)
     show = {"show_special": show_special, "trim": trim}
     copies = _counted(prompts) if copies is None else copies
-    with engine.engine_for(model, batch_size) as talking:
+    with engine.engine_for(model, batch_size, draft) as talking:
         if settings.beams:
             if shift:
                 raise UsageError("a beam search ends where the context does", where="shift", hint="leave out shift")

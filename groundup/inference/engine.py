@@ -26,11 +26,7 @@ from groundup.inference.prefixes import LEAST, Prefixes, n_alike
 from groundup.inference.prompt import checked_prompt
 from groundup.inference.runner import Runner, State, Work
 from groundup.inference.settings import Settings
-from groundup.inference.speculative import Draft, accept
-
-MOST_DRAFTED = 16
-"""More guesses at once are seldom all right, and each costs a little."""
-
+from groundup.inference.speculative import Draft, Reach, accept
 
 OnToken = Callable[[Generation, int], Any]
 
@@ -86,6 +82,8 @@ class Engine:
         settings.check_vocabulary(runner.vocab_size)
         ids = checked_prompt(prompt_ids, runner.vocab_size, runner.context_length)
         sequence = _Sequence(ids, settings, copy, on_token, runner.context_length)
+        if self.draft is not None:
+            sequence.generation.n_drafted = sequence.generation.n_accepted = 0
         self._waiting.append(sequence)
         return sequence.generation
 
@@ -109,11 +107,18 @@ class Engine:
             logits = self.runner.run([sequence.work(self.draft) for sequence in running])
             for sequence, rows in zip(running, logits, strict=True):
                 made += [(sequence.generation, id_) for id_ in sequence.read(rows)]
-                self.n_drafted += len(sequence.drafted)
-                self.n_accepted += sequence.n_accepted
+                self._count(sequence)
         finally:
             self._retire()
         return made
+
+    def _count(self, sequence: "_Sequence") -> None:
+        if sequence.drafted:
+            made = sequence.generation
+            made.n_drafted = (made.n_drafted or 0) + len(sequence.drafted)
+            made.n_accepted = (made.n_accepted or 0) + sequence.n_accepted
+            self.n_drafted += len(sequence.drafted)
+            self.n_accepted += sequence.n_accepted
 
     def close(self) -> None:
         """Gives all room back; texts that are not ready are cancelled."""
@@ -181,7 +186,7 @@ class _Sequence:
         self.n_accepted = 0
         self._noise = sampling.noise(settings.some_seed(), prompt, copy)
         self._uniforms: list[float] = []
-        self._n_ahead = 4
+        self._reach = Reach()
 
     @property
     def known(self) -> tuple[list[int], State] | None:
@@ -197,8 +202,8 @@ class _Sequence:
         assert self.state is not None
         pending = self.history.ids[self.state.length :]
         self.drafted, self.n_accepted = [], 0
-        n_ahead = min(self._n_ahead, self.longest - len(self.history.ids) - 1)
-        if draft is not None and len(pending) == 1 and n_ahead > 0:
+        n_left = self.longest - len(self.history.ids) - 1
+        if draft is not None and len(pending) == 1 and (n_ahead := min(self._reach.next(), n_left)) > 0:
             uniforms = self._uniforms_from(len(self.generation.ids), n_ahead)
             self.drafted = list(draft.propose(self.history.ids, n_ahead, uniforms, self.settings))[:n_ahead]
         return Work(self.state, [*pending, *self.drafted], every=bool(self.drafted))
@@ -217,8 +222,7 @@ class _Sequence:
             new.append(id_)
         if self.drafted:
             self.n_accepted = sum(id_ == guess for id_, guess in zip(drawn, self.drafted, strict=False))
-            is_all = self.n_accepted == len(self.drafted)
-            self._n_ahead = min(2 * self._n_ahead, MOST_DRAFTED) if is_all else max(2, self.n_accepted + 1)
+            self._reach.saw(len(self.drafted), self.n_accepted)
         return new
 
     def _add(self, logits: np.ndarray, id_: int) -> None:
@@ -319,12 +323,12 @@ def as_runner(model: Any) -> Runner:
 
 
 @contextmanager
-def engine_for(model: Any, max_batch: int = 64) -> Iterator[Engine]:
-    """The engine itself, if `model` is one; else one for this purpose only, which keeps nothing."""
+def engine_for(model: Any, max_batch: int = 64, draft: Draft | None = None) -> Iterator[Engine]:
+    """The engine itself, if `model` is one, with its own draft; else one for this purpose only, which keeps nothing."""
     if isinstance(model, Engine):
         yield model
         return
-    engine = Engine(as_runner(model), max_batch, n_kept=0)
+    engine = Engine(as_runner(model), max_batch, draft=draft, n_kept=0)
     try:
         yield engine
     finally:

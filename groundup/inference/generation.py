@@ -19,6 +19,9 @@ class Generation:
     """"stop": a stop id came, or the caller ended it. "length": `max_new_tokens` or the context was used up.
     "interrupted": it was cancelled. Empty while it is being made."""
     ends_with_stop_id: bool = False
+    n_drafted: int | None = None
+    """How many ids a draft guessed ahead, and of those were right; None where there was no draft."""
+    n_accepted: int | None = None
     score: float | None = None
     """Of a beam search: the log-probability of the new ids, divided by their number to the power `length_penalty`."""
 

@@ -4,22 +4,26 @@ Here a prompt or a conversation becomes ids. Commands, the Python faces and the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from groundup import compiled_code
-from groundup.errors import UsageError
+from groundup.errors import ArtefactError, UsageError
 from groundup.inference.compiled.load import NotCompiled, NotReady
 from groundup.inference.engine import Engine, as_runner
 from groundup.inference.runner import Runner
 from groundup.inference.settings import Settings
+from groundup.inference.speculative import Draft, DraftModel, PromptLookup
 from groundup.inference.text_stream import TextStream
 from groundup.text.records import Message
 from groundup.tokenizer import chat
 from groundup.tokenizer.protocol import Tokenizer
 
 ENGINES = ("auto", "torch", "compiled")
+MOST_TEXTS = 64
+"""That a draft model remembers: as many as an engine runs at the same time, if nobody says another number."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class LanguageModel:
     """How it was taught to read conversations; None: as its tokenizer says."""
     skipped: tuple[str, ...] = ()
     """What did not fit and was passed over, because it was forced."""
+    draft: Draft | None = None
+    """What guesses ahead for it, so that its texts come sooner; they stay the same."""
 
     @property
     def context_length(self) -> int:
@@ -76,16 +82,46 @@ def load(
     engine: str = "torch",
     weights: str = "auto",
     notice: Callable[[str], object] = lambda text: None,
+    draft: Path | str = "",
+    prompt_lookup: bool = False,
 ) -> LanguageModel:
     """Open the model of a run folder, a checkpoint, a Hugging Face folder or a GGUF file, to talk and not to train.
 
     device: for the torch engine; a function is called when that engine is taken, and not before, for it needs torch.
     engine: "torch", on any device; "compiled", on a CPU and without torch, where it knows the family; or "auto", the
     compiled one on machines without a GPU, where it can serve at once. `notice` hears why it cannot. weights: how the
-    compiled engine keeps them, auto (as in the file), fp32, bf16, fp16, int8 or int4. Raises UsageError where there is
-    no model, ArtefactError for one that is damaged or has no tokenizer; `force` passes over what it can, see
-    `weights.checkpoint.load`.
+    compiled engine keeps them, auto (as in the file), fp32, bf16, fp16, int8 or int4. draft: the path of a smaller
+    model that guesses ahead, opened in the same way; prompt_lookup: guess that the text repeats itself, see
+    speculative.py. Raises UsageError where there is no model, ArtefactError for one that is damaged or has no
+    tokenizer, and for a draft of another tokenizer; `force` passes over what it can, see `weights.checkpoint.load`.
     """
+    if draft and prompt_lookup:
+        raise UsageError("a draft model and prompt look-up both guess ahead", hint="leave one of them out")
+    opened = partial(_load, device=device, force=force, engine=engine, weights=weights, notice=notice)
+    speaker = opened(path)
+    if draft:
+        return drafted_by(speaker, opened(draft))
+    return replace(speaker, draft=PromptLookup()) if prompt_lookup else speaker
+
+
+def drafted_by(speaker: LanguageModel, small: LanguageModel) -> LanguageModel:
+    """The model with a smaller one that guesses ahead. ArtefactError if ids do not mean the same to both."""
+    ours, theirs = speaker.tokenizer, small.tokenizer
+    if ours.token_bytes != theirs.token_bytes or ours.special_ids != theirs.special_ids:
+        what = f"the draft model has another tokenizer than {speaker.path}"
+        hint = "take one that was trained with the same tokenizer; `groundup tokenizer compare` shows the difference"
+        raise ArtefactError(what, where=str(small.path), hint=hint)
+    return replace(speaker, draft=DraftModel(as_runner(small.model), n_states=MOST_TEXTS))
+
+
+def _load(
+    path: Path | str,
+    device: str | Callable[[], str],
+    force: bool,
+    engine: str,
+    weights: str,
+    notice: Callable[[str], object],
+) -> LanguageModel:
     if engine not in ENGINES:
         raise UsageError(f"the engine is {engine!r}; valid values are {', '.join(ENGINES)}", where="--engine")
     if engine == "compiled" or (engine == "auto" and not (force or has_gpu() or compiled_code.is_off())):
@@ -157,7 +193,7 @@ class Chat:
         self._asked: list[Message] = []
         self._copy = 0
         # It keeps what was computed for the last turn, and each turn begins with all that was said before.
-        self._engine = Engine(as_runner(speaker.model), max_batch=1)
+        self._engine = Engine(as_runner(speaker.model), max_batch=1, draft=speaker.draft)
 
     def warm_up(self) -> None:
         """Runs what every first question begins with, the system prompt, so that its answer comes at once."""

@@ -1,9 +1,10 @@
 """Drafts: cheap guesses at the next few ids, so that a large model runs once for several of them.
 
-A model takes hardly longer for five ids than for one, because reading its weights is what takes time. So something
-cheap guesses, the model runs over all guesses at once, and draws the id of each place with the number that the
-place's own turn would have brought. As long as it draws what was guessed, the next place's logits are right; the
-first that differs is kept too, and the rest is thrown away:
+A model takes less time for five ids at once than for five in turn, because reading its weights is much of the work:
+on a GPU hardly longer than for one, on two CPU cores about twice as long. So something cheap guesses, the model runs
+over all guesses at once, and draws the id of each place with the number that the place's own turn would have brought.
+As long as it draws what was guessed, the next place's logits are right; the first that differs is kept too, and the
+rest is thrown away:
 
     text so far   the cat sat        guessed   on  the  mat  .
     the model draws                            on  the  sofa          three new ids for one run
@@ -13,6 +14,7 @@ Leviathan et al. 2023, arXiv:2211.17192, promise, whose text has the same distri
 same numbers, so that it agrees also where several ids are likely.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -24,6 +26,15 @@ from groundup.inference.history import History, after_last
 from groundup.inference.runner import Runner, State, Work
 from groundup.inference.sampling import choose
 from groundup.inference.settings import Settings
+
+MOST_DRAFTED = 16
+"""More guesses at once are seldom all right, and each costs a little."""
+FIRST_BELIEF = (6.4, 8.0)
+"""Right guesses and all, as if seen before the first: four of five are right, and three are made."""
+MEMORY = 0.94
+"""Of what was seen before each guess: the last sixteen or so count."""
+PAUSES = 8
+"""Passes without a guess, while guesses are wrong, until one is tried."""
 
 
 class Draft(Protocol):
@@ -54,6 +65,33 @@ def accept(
         if id_ != guess or id_ in settings.stop_ids:
             break
     return new
+
+
+class Reach:
+    """How far ahead one text is guessed: as far as all guesses are right more often than not.
+
+    Each wrong guess has made its pass longer for nothing, and all after it as well. Where a single guess is wrong more
+    often than not, none is made, but for one now and then.
+    """
+
+    def __init__(self) -> None:
+        self._right, self._judged = FIRST_BELIEF
+        self._n_pauses = 0
+
+    def next(self) -> int:
+        """How many ids to guess now."""
+        share = self._right / self._judged
+        if share < 0.5:
+            self._n_pauses += 1
+            return int(self._n_pauses > PAUSES)
+        return MOST_DRAFTED if share == 1 else min(MOST_DRAFTED, int(math.log(0.5) / math.log(share)))
+
+    def saw(self, n_drafted: int, n_right: int) -> None:
+        """What became of some guesses. The one after the last right one was wrong; what comes after it says nothing."""
+        n_judged = min(n_drafted, n_right + 1)
+        self._right = MEMORY**n_judged * self._right + n_right
+        self._judged = MEMORY**n_judged * self._judged + n_judged
+        self._n_pauses = PAUSES if n_right else 0  # a right one is followed by the next at once
 
 
 class PromptLookup:

@@ -16,6 +16,7 @@ from groundup.inference import engine, sliding
 from groundup.inference.generation import Generation
 from groundup.inference.repetition import repeated
 from groundup.inference.settings import DRAWING, Settings
+from groundup.inference.speculative import Draft
 
 # The end of a sentence, with closing quotes and brackets; Chinese and Japanese put no space after theirs.
 SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s|\Z)|[。！？]+[”’」』）]*")
@@ -37,6 +38,9 @@ class Completion:
     """Log-probability of each id under the model itself."""
     alternatives: tuple[tuple[tuple[int, float], ...], ...] = ()
     """For each id the likeliest ones in its place, if `n_alternatives` asks for them: (id, log-probability)."""
+    n_drafted: int | None = None
+    """How many ids a draft guessed ahead, and of those were right; None where there was no draft."""
+    n_accepted: int | None = None
     score: float | None = None
     """By which a beam search found it better than others, see Generation."""
 
@@ -66,12 +70,20 @@ class Completion:
             "finish_reason": self.finish_reason,
             **({} if self.score is None else {"score": round(self.score, 6)}),
             "n_tokens": self.n_tokens,
+            **({} if self.n_drafted is None else {"n_drafted": self.n_drafted, "n_accepted": self.n_accepted}),
             "repeated_4grams": round(self.repeated_4grams, 4),
             "tokens_per_second": round(self.tokens_per_second, 1),
             "settings": {
                 name: value for name, value in asdict(settings).items() if not (settings.beams and name in DRAWING)
             },
         }
+
+
+def guesses_of(completions: Sequence[Completion]) -> list[str]:
+    """In words, how many guesses of a draft were right; nothing where there was no draft."""
+    drafted = [each for each in completions if each.n_drafted is not None]
+    n_right, n = sum(each.n_accepted or 0 for each in drafted), sum(each.n_drafted or 0 for each in drafted)
+    return [f"{n_right} of {n} guessed tokens right"] if drafted else []
 
 
 class StopStrings:
@@ -159,7 +171,8 @@ class TextStream:
 
     `stop` ends it early and makes a completion of what there is, with the reason "interrupted". With a seed, another
     `copy` gives another text. `model` may also be a Runner or an Engine, which remembers what it has computed. `shift`
-    lets the text grow beyond the context, see sliding.py.
+    lets the text grow beyond the context, see sliding.py. `draft` guesses ahead, see speculative.py; an Engine has its
+    own.
     """
 
     def __init__(
@@ -173,6 +186,7 @@ class TextStream:
         trim: bool = False,
         shift: bool = False,
         copy: int = 0,
+        draft: Draft | None = None,
     ):
         refuse_beams(settings)
         self.settings = with_stop_ids(settings, tokenizer)
@@ -180,6 +194,7 @@ class TextStream:
         self._text = Text(tokenizer, self.settings, show_special=show_special, trim=trim)
         self._generations: list[Generation] = []
         """One, or with `shift` one for each window of the text."""
+        self._draft = draft
         self._ids = self._follow(model, list(ids), copy, sliding.first_of(tokenizer) if shift else None)
         self._started = time.perf_counter()
         self._seconds_to_first: float | None = None
@@ -199,7 +214,7 @@ class TextStream:
 
     def _follow(self, model: Any, ids: list[int], copy: int, first: list[int] | None) -> Generator[int, None, None]:
         settings = replace(self.settings, seed=self.settings.some_seed())
-        with engine.engine_for(model) as talking:
+        with engine.engine_for(model, draft=self._draft) as talking:
             while True:
                 window = ids if first is None else sliding.fitting(ids, talking.runner.context_length, first)
                 generation = talking.submit(window, settings, copy)
@@ -244,8 +259,15 @@ def completion_of(
         seconds_to_first,
         tuple(logprobs),
         tuple(alternatives),
+        _sum([generation.n_drafted for generation in generations]),
+        _sum([generation.n_accepted for generation in generations]),
         generations[-1].score if generations else None,
     )
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def with_stop_ids(settings: Settings, tokenizer: Any) -> Settings:

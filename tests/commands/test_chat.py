@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -85,6 +86,14 @@ def test_retry_answers_the_last_question_again(talk):
     _, out, err = talk("/retry", "Say a", "/retry", "And then?")
     assert "Nothing has been asked yet" in err
     assert out == "a\na\nb, of course.\n"
+
+
+def test_guesses_are_told_of(talk, tuned):
+    _, out, err = talk("tell you a story", flags=("--temperature", "0", "--draft", tuned))
+    assert out == tiny.STORY_ANSWER + "\n"
+    assert re.search(r"first after [\d.]+ s, (\d\d) of \1 guessed tokens right", err)
+    _, out, _ = talk("Say a", flags=("--temperature", "0", "--lookup", "--json"))
+    assert {"n_drafted", "n_accepted"} < json.loads(out).keys()
 
 
 def test_a_beam_search_does_not_talk(talk):

@@ -10,6 +10,8 @@ import torch
 
 import groundup
 from groundup import cli
+from groundup.tokenizer.train import train
+from groundup.weights import checkpoint
 from tests.inference import tiny
 
 BEGINNING, REST = "Once there", tiny.STORY.removeprefix("Once there")
@@ -128,6 +130,8 @@ def test_a_full_context_is_said(base, typed, capsys):
         (["--out", "x.txt"], "--prompts or --grid"),
         (["--batch-size", "0"], "batch_size is 0"),
         (["--best"], "--n 8 --best"),
+        (["--beams", "2", "--lookup"], "drafts guess for texts that are drawn"),
+        (["--draft", "x", "--prompt-lookup"], "both guess ahead"),
         (["--beams", "-1"], "beams is -1"),
         (["--beams", "4", "--temperature", "0"], "temperature is for drawing"),
         (["--beams", "4", "--n-alternatives", "2"], "n_alternatives is for drawing"),
@@ -195,6 +199,28 @@ def test_beams_give_the_best_texts_with_their_scores(base, typed, capsys):
     predictor = groundup.Predictor.load(base)
     texts = predictor.generate(["The"] * 3, beams=4, max_new_tokens=9, stop="slept")
     assert texts == [each["completion"] for each in made]
+
+
+@pytest.mark.parametrize("extra", [["--temperature", "0"], ["--temperature", "1.5", "--seed", "3"]])
+def test_drafts_change_no_text_and_say_how_often_they_were_right(base, tuned, typed, capsys, extra):
+    arguments = ["generate", base, BEGINNING, "--max-new-tokens", "40", "--json", *extra]
+    assert cli.main(arguments) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert "n_drafted" not in plain
+    for draft in (["--draft", tuned], ["--lookup"], ["--prompt-lookup", "--n", "2"]):
+        assert cli.main([*arguments, *draft]) == 0
+        made = json.loads(capsys.readouterr().out.splitlines()[0])
+        assert made["completion"] == plain["completion"]
+        if "--draft" in draft:  # of the same weights, which draw with the same numbers
+            assert made["n_accepted"] == made["n_drafted"] > 8
+
+
+def test_a_draft_that_does_not_belong_ends_with_5(base, typed, capsys, tmp_path):
+    checkpoint.save(tmp_path / "other", tiny.model(), train([tiny.STORY], 300))
+    assert cli.main(["generate", base, BEGINNING, "--draft", str(tmp_path / "other")]) == 5
+    err = capsys.readouterr().err
+    assert f"error: the draft model has another tokenizer than {base}" in err
+    assert cli.main(["generate", base, BEGINNING, "--draft", str(tmp_path / "nowhere")]) == 2
 
 
 def test_json_tells_what_else_was_likely(base, typed, capsys):

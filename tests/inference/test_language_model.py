@@ -6,6 +6,7 @@ from groundup.errors import ArtefactError, UsageError
 from groundup.inference.language_model import Chat, LanguageModel, load
 from groundup.inference.settings import Settings
 from groundup.text.records import Message
+from groundup.tokenizer.train import train
 from groundup.weights import checkpoint
 from tests.inference import tiny
 
@@ -30,6 +31,27 @@ def test_load_knows_the_stage(tmp_path):
     (tmp_path / "base" / "groundup.json").unlink()
     (tmp_path / "base" / "manifest.json").unlink()
     assert load(tmp_path / "base").is_chat, "without a contract the chat template tells"
+
+
+def test_a_draft_of_the_same_tokenizer_guesses_ahead(tmp_path):
+    big, small = tiny.save(tmp_path / "big"), tiny.save(tmp_path / "small", stage="pretrain")
+    plain = said(Chat(load(big), GREEDY), "tell you a story")
+    for options in ({"draft": small}, {"prompt_lookup": True}):
+        chat = Chat(load(big, **options), GREEDY)
+        answer = chat.ask("tell you a story")
+        assert "".join(answer) == plain
+        assert answer.completion.n_drafted > 0
+        assert (answer.completion.n_accepted > 0) == ("draft" in options), "the story repeats nothing"
+    with pytest.raises(UsageError, match="both guess ahead"):
+        load(big, draft=small, prompt_lookup=True)
+
+
+def test_a_draft_of_another_tokenizer_is_refused(tmp_path):
+    other = train([tiny.STORY], 300)
+    checkpoint.save(tmp_path / "other", tiny.model(), other)
+    with pytest.raises(ArtefactError, match="another tokenizer") as caught:
+        load(tiny.save(tmp_path / "big"), draft=tmp_path / "other")
+    assert str(tmp_path / "other") in str(caught.value.where)
 
 
 def test_a_model_without_a_tokenizer_is_refused(tmp_path):

@@ -8,7 +8,7 @@ from groundup.inference import sampling
 from groundup.inference.history import History
 from groundup.inference.runner import Runner, Work
 from groundup.inference.settings import Settings
-from groundup.inference.speculative import Draft, DraftModel, PromptLookup, accept
+from groundup.inference.speculative import Draft, DraftModel, PromptLookup, Reach, accept
 from tests.inference.fake_runner import FakeRunner, bigrams, of_table, of_whole_text
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -201,3 +201,43 @@ def test_a_draft_model_of_another_vocabulary_is_refused():
     PromptLookup().check(of_table(bigrams(10)))
     with pytest.raises(UsageError, match="vocabulary of 10"):
         DraftModel(of_table(bigrams(10))).check(of_table(bigrams(11)))
+
+
+# --- how far ahead ---
+
+
+def reach_after(share: float, n_passes: int = 400) -> list[int]:
+    """How far a text is guessed whose guesses are right so often, each by itself."""
+    reach, dice, asked = Reach(), np.random.default_rng(0), []
+    for _ in range(n_passes):
+        asked.append(reach.next())
+        if asked[-1]:
+            is_wrong = dice.random(asked[-1]) >= share
+            reach.saw(asked[-1], int(is_wrong.argmax()) if is_wrong.any() else asked[-1])
+    return asked
+
+
+def test_right_guesses_lead_far_and_wrong_ones_nowhere():
+    always, never = reach_after(1.0, 20), reach_after(0.0, 200)
+    assert always[0] == never[0] == 3
+    assert always == sorted(always) and set(always[6:]) == {16}
+    assert set(never[20:]) == {0, 1} and sum(never[20:]) == 180 // 9, "one is tried in nine passes"
+
+
+@pytest.mark.parametrize("share", [0.65, 0.7, 0.8, 0.9])
+def test_it_goes_as_far_as_all_are_right_more_often_than_not(share):
+    wanted = int(np.log(0.5) / np.log(share))
+    assert wanted / 2 <= np.median(reach_after(share)) <= 2 * wanted
+
+
+def test_quoting_is_noticed_after_a_while_without():
+    reach = Reach()
+    for _ in range(100):
+        if n := reach.next():
+            reach.saw(n, 0)
+    seen = []
+    for _ in range(60):
+        if n := reach.next():
+            reach.saw(n, n)
+        seen.append(n)
+    assert seen[-1] == 16

@@ -144,6 +144,8 @@ class Talk:
     # --- an answer ---
 
     def _answer(self, question: str, ask: Callable[[], Any]) -> None:
+        from groundup.inference.text_stream import guesses_of
+
         answer = ask()
         if self.chat.n_dropped:
             self._note(f"The context is full: the oldest {self.chat.n_dropped} messages are forgotten.")
@@ -158,10 +160,13 @@ class Talk:
             is_longest = completion.n_tokens == self.chat.settings.max_new_tokens
             cut = "cut at max_new_tokens" if is_longest else "cut where the context is full"
             reason = {"stop": "", "length": f", {cut}", "interrupted": ", stopped"}
-            self._note(
-                f"{completion.n_tokens} tokens, {completion.tokens_per_second:.0f} tokens/s, "
-                f"first after {completion.seconds_to_first or 0:.2f} s{reason[completion.finish_reason]}"
-            )
+            facts = [
+                f"{completion.n_tokens} tokens",
+                f"{completion.tokens_per_second:.0f} tokens/s",
+                f"first after {completion.seconds_to_first or 0:.2f} s",
+                *guesses_of([completion]),
+            ]
+            self._note(", ".join(facts) + reason[completion.finish_reason])
         if is_stopped and not is_interactive():
             raise KeyboardInterrupt
 

@@ -110,6 +110,10 @@ def _check_beams(config: Config) -> None:
         if getattr(config, name):
             what = f"{configs.flag(name)} is for texts that are drawn, and --beams looks for the best"
             raise UsageError(what, where=configs.flag(name), hint="leave one of them out")
+    if n_beams and (config.opening.draft or config.opening.prompt_lookup):
+        raise UsageError(
+            "drafts guess for texts that are drawn, and a beam search draws none", hint="leave out --beams"
+        )
     if n_beams and config.n > n_beams:
         what = f"{config.n} texts are asked for, and {n_beams} beams end in as many texts"
         raise UsageError(what, where="--n", hint=f"--beams {config.n}")

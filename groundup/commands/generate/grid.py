@@ -58,6 +58,7 @@ def run(config: "Config", people: Console) -> int:
                 shift=config.shift,
                 on_done=lambda *_: shown.advance(),
                 batch_size=config.batch_size,
+                draft=speaker.draft,
             )
             by_column.append([made[at : at + grid.n] for at in range(0, len(made), grid.n)])
     cells = [

@@ -70,7 +70,10 @@ def _as_it_comes(
         sys.stdout.write(printable(piece) if terminal.is_terminal else piece)
         sys.stdout.flush()
 
-    stream, is_interrupted = TextStream(speaker.model, speaker.tokenizer, ids, settings, **options), False
+    stream, is_interrupted = (
+        TextStream(speaker.model, speaker.tokenizer, ids, settings, draft=speaker.draft, **options),
+        False,
+    )
     try:
         for piece in stream:
             show(piece)
@@ -86,7 +89,11 @@ def _whole(
 ) -> Made:
     from groundup.inference.completing import Interrupted, complete
 
-    prompts, batch, is_interrupted = [ids] * config.n, {**options, "batch_size": config.batch_size}, False
+    prompts, batch, is_interrupted = (
+        [ids] * config.n,
+        {**options, "batch_size": config.batch_size, "draft": speaker.draft},
+        False,
+    )
     try:
         completions = complete(speaker.model, speaker.tokenizer, prompts, settings, **batch)
     except Interrupted as interrupted:
@@ -143,10 +150,13 @@ def _say_facts(people: Console, completions: Sequence[Any], config: "Config") ->
         people.print(f"{share:.0%} of its runs of four tokens are repetitions: {hint}.", style="yellow", markup=False)
     if not people.is_terminal or config.json:
         return
+    from groundup.inference.text_stream import guesses_of
+
     n_tokens = sum(completion.n_tokens for completion in completions)
     seconds = max(completion.seconds for completion in completions)
     firsts = [completion.seconds_to_first for completion in completions if completion.seconds_to_first is not None]
     facts = [f"{n_tokens} tokens", f"{n_tokens / max(seconds, 1e-9):.0f} tokens/s"]
     facts += [f"first after {firsts[0]:.2f} s"] if firsts else []
     facts += sorted({completion.finish_reason for completion in completions})
+    facts += guesses_of(completions)
     people.print(", ".join(facts), style="dim", markup=False)
