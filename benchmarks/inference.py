@@ -31,6 +31,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "110M": {"vocab_size": 32000, "d_model": 768, "n_layers": 12, "n_heads": 12, "d_ff": 2048},
     "15M": {"vocab_size": 32000, "d_model": 288, "n_layers": 6, "n_heads": 6, "d_ff": 768},
 }
+START = {"vocab_size": 8192, "d_model": 288, "n_layers": 12, "n_heads": 6, "d_ff": 768}
+"""For the command itself: 15M parameters, and no id that the tokenizer has no text for."""
 CONTEXT = 1024
 PROMPT = [7919 * i % 8000 + 200 for i in range(16)]
 N_NEW, N_PREFILL = 48, 256
@@ -51,7 +53,7 @@ PACKAGES = ("numba", "llama-cpp-python", "transformers", "torch")
 # --- the models, each in the files that the sides read ---
 
 
-def make(size: str, folder: Path) -> None:
+def make(shape: dict[str, Any], folder: Path) -> None:
     """bf16 numbers in a Hugging Face folder; the same in GGUF as F16 and Q8_0."""
     import torch
 
@@ -60,7 +62,7 @@ def make(size: str, folder: Path) -> None:
     from groundup.weights import gguf, huggingface, portable
 
     family = models.family("llama")
-    model = models.fresh(family.Config(**SHAPES[size], context_length=CONTEXT), seed=0).eval()
+    model = models.fresh(family.Config(**shape, context_length=CONTEXT), seed=0).eval()
     with torch.no_grad():
         for weight in model.parameters():  # larger than they start, so that one token is clearly the likeliest
             weight.copy_((3 * weight if weight.ndim == 2 else weight).bfloat16())
@@ -219,7 +221,7 @@ def best_of(sides: dict[str, Callable[[], Any]], repetitions: int) -> dict[str, 
 def measure(size: str, repetitions: int, what: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        make(size, folder)
+        make(SHAPES[size], folder)
         repacks = can_repack(folder / "Q8_0.gguf")
         ours = {"bf16": Ours(folder / "hf"), "int8": Ours(folder / "Q8_0.gguf")}
         theirs = {"F16": LlamaCpp(folder / "F16.gguf"), "Q8_0": LlamaCpp(folder / "Q8_0.gguf", repacks)}
@@ -259,7 +261,7 @@ def measure_start(repetitions: int) -> dict[str, Any]:
     """Seconds until the command has printed its first token, and the most memory it held, with a warm cache."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        make("15M", folder)
+        make(START, folder)
         Ours(folder / "hf")  # compiled by now
         command = [sys.executable, "-m", "groundup", "generate", str(folder / "hf"), "Once", "--engine", "compiled"]
         seconds: list[float] = []
@@ -267,8 +269,10 @@ def measure_start(repetitions: int) -> dict[str, Any]:
             began = time.perf_counter()
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             assert process.stdout is not None
-            process.stdout.read(1)
+            is_text = process.stdout.read(1)
             seconds.append(time.perf_counter() - began)
+            if not is_text:
+                raise RuntimeError("the command printed no text")
             process.kill()
             process.wait()
         done = subprocess.run([sys.executable, "-c", TOLD, *command[3:]], capture_output=True, text=True, check=False)

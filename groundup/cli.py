@@ -29,7 +29,6 @@ import orjson
 
 import groundup
 from groundup import config as configs
-from groundup.compiled_code import OFF
 from groundup.errors import EnvironmentFault, GroundupError, Stopped, UsageError
 
 ABOUT = """From a folder of text to a chat model that you understand. Begin with: groundup demo"""
@@ -38,6 +37,8 @@ HELP_FLAGS = ("--help", "-h")
 INTERRUPTED = 130
 # A lone dash means stdin. cyclopts would take it for an option, so it travels past it under this name.
 LONE_DASH = "\0-"
+# Variables of the environment that mean something, though they are no setting of a verb.
+NO_SETTINGS = ("GROUNDUP_PLAIN",)
 # Fields that many verbs have and few need to explain.
 USUAL_DOCS = {
     "json": "one JSON object on stdout",
@@ -192,8 +193,8 @@ def parse(verb: Verb, arguments: Sequence[str], env: Mapping[str, str]) -> Any:
         return None
     loaded = configs.load(verb.config_class, file=Path(file) if file else None, env=env, flags=given)
     by_env = {configs.ENV_PREFIX + name.upper().replace(".", "_") for name in configs.short_names(verb.config_class)}
-    for name in sorted(set(loaded.unknown_env) - {OFF}):
-        if near := configs.nearest(name, by_env):
+    for name in loaded.unknown_env:
+        if name not in NO_SETTINGS and (near := configs.nearest(name, by_env)):
             print(f"note: {name} is no setting of {verb.name}; did you mean {near}?", file=sys.stderr)
     return loaded.config
 

@@ -126,6 +126,25 @@ class CompiledCode:
             yield
 
 
+def take_only(kernel: Any) -> None:
+    """For kernels; other values stay as they are.
+
+    Before it takes compiled code, numba registers all that it could compile with, for a fifth of a second. What is
+    compiled already needs only the runtime; where there is something to compile, numba registers it then.
+    """
+    cache: Any = getattr(kernel, "_cache", None)
+    if not hasattr(cache, "_load_overload"):  # numba's own affair, so it may have another name one day
+        return
+    from numba.core.runtime.nrt import rtsys
+
+    def load_overload(signature: Any, context: Any) -> Any:
+        rtsys.initialize(context)
+        with cache._guard_against_spurious_io_errors():
+            return cache._load_overload(signature, context)
+
+    cache.load_overload = load_overload
+
+
 def is_off() -> bool:
     """Does the user want no compiled code to serve?"""
     return OFF in os.environ

@@ -27,3 +27,14 @@ def checked_prompt(
             hint="use the tokenizer that the model was trained with",
         )
     return ids
+
+
+def check_room(ids: Sequence[int], context_length: int, where: str | None = None) -> None:
+    """UsageError for a prompt that leaves no room in the context; said to somebody who could let it shift."""
+    if len(ids) >= context_length:
+        raise UsageError(
+            f"The prompt has {len(ids):,} tokens, and this model's context of {context_length:,} has to hold the "
+            "prompt and what is generated.",
+            where=where,
+            hint="shorten the prompt, or --shift to let the model see the end of it",
+        )

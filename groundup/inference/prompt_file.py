@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from groundup.data import schemas
-from groundup.errors import DataError, GroundupError, UsageError
+from groundup.errors import DataError, GroundupError
 from groundup.inference.language_model import LanguageModel
+from groundup.inference.prompt import check_room
 from groundup.text import decoding, files
 from groundup.text.archives import plain_name
 from groundup.text.records import Message
@@ -51,22 +52,11 @@ def read(
             error.where = where
             raise
         if not may_be_longer:
-            check_room(prompt.ids, speaker, where)
+            check_room(prompt.ids, speaker.context_length, where)
         prompts.append(prompt)
     if not prompts:
         raise DataError("there is no prompt in it", where=path)
     return prompts
-
-
-def check_room(ids: tuple[int, ...] | list[int], speaker: LanguageModel, where: str | None = None) -> None:
-    """UsageError for a prompt that leaves no room in the context."""
-    if len(ids) >= speaker.context_length:
-        raise UsageError(
-            f"The prompt has {len(ids):,} tokens, and this model's context of {speaker.context_length:,} has to hold "
-            "the prompt and what is generated.",
-            where=where,
-            hint="shorten the prompt, or --shift to let the model see the end of it",
-        )
 
 
 def ids_of(row: dict[str, Any], speaker: LanguageModel) -> list[int]:

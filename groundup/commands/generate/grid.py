@@ -21,7 +21,7 @@ def run(config: "Config", people: Console) -> int:
     """Writes the page to --out, or as Markdown to stdout."""
     from groundup import artifact
     from groundup.inference.completing import complete
-    from groundup.inference.prompt_file import check_room
+    from groundup.inference.prompt import check_room
     from groundup.insight import sample_grid
     from groundup.train.watch import phase
 
@@ -42,7 +42,7 @@ def run(config: "Config", people: Console) -> int:
     prompts = [speaker.prompt_ids(prompt) for prompt in grid.prompts]
     for ids, prompt in zip(prompts, grid.prompts, strict=True):
         if not config.shift:
-            check_room(ids, speaker, f"{config.grid}, {prompt[:40]!r}")
+            check_room(ids, speaker.context_length, f"{config.grid}, {prompt[:40]!r}")
 
     by_column = []
     with phase("generating", n_texts, "texts", config.quiet) as shown:

@@ -31,13 +31,13 @@ def read_prompt(given: str) -> str:
 
 def run(config: "Config", people: Console, speaker: Any, prompt: str) -> int:
     """Prints the text, or texts. Ctrl-C leaves with what was made so far."""
-    from groundup.inference.prompt_file import check_room
+    from groundup.inference.prompt import check_room
 
     say_if_chat(speaker, people)
     settings = replace(config.sampling, seed=config.sampling.some_seed())
     ids = speaker.prompt_ids(prompt)
     if not config.shift:
-        check_room(ids, speaker)
+        check_room(ids, speaker.context_length)
     if config.dry_run:
         people.print(f"would continue {len(ids)} tokens by up to {settings.max_new_tokens}, {config.n} times")
         return 0

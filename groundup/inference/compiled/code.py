@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from groundup.compiled_code import CompiledCode
+from groundup.compiled_code import CompiledCode, take_only
 
 HERE = Path(__file__).parent
 
@@ -17,6 +17,14 @@ CODE = CompiledCode(
     main="groundup.inference.compiled.code",
     libraries=("numba", "llvmlite", "numpy"),
 )
+
+
+def load_runner() -> Any:
+    """The module runner.py, whose kernels are taken from the folder without numba's whole compiler."""
+    runner: Any = CODE.load("runner")
+    for value in (*vars(runner).values(), *vars(runner.kernels).values()):
+        take_only(value)
+    return runner
 
 
 def compile_kind(kind: str) -> None:
@@ -29,7 +37,7 @@ def use(kind: str) -> None:
     from groundup.inference.compiled import weights
     from groundup.inference.runner import Work
 
-    runner: Any = CODE.load("runner")
+    runner = load_runner()
     model = runner.CompiledRunner(*weights.smallest(kind), n_threads=2)
     state = model.open()
     for ids in ([1], [1, 2, 3]):

@@ -7,7 +7,7 @@ from typing import Any
 from groundup import artifact
 from groundup.errors import ArtefactError, EnvironmentFault
 from groundup.inference.compiled import weights as kept
-from groundup.inference.compiled.code import CODE
+from groundup.inference.compiled.code import CODE, compile_kind, load_runner
 from groundup.inference.compiled.shape import NotCompiled
 from groundup.tokenizer import files as tokenizer_files
 from groundup.tokenizer.protocol import Tokenizer
@@ -66,11 +66,8 @@ def load(path: Path | str, weights: str = "auto", *, wait: bool = False) -> Open
             raise NotReady(obstacle)
         if obstacle:
             raise EnvironmentFault(f"the compiled engine cannot serve: {obstacle}", hint="--engine torch")
-        from groundup.inference.compiled.code import compile_kind
-
         compile_kind(part.removeprefix("-"))
-    runner: Any = CODE.load("runner")
-    made = runner.CompiledRunner(shape, model, is_interleaved=is_interleaved)
+    made = load_runner().CompiledRunner(shape, model, is_interleaved=is_interleaved)
     return Opened(made, tokenizer, where, promised.facts if promised is not None else {})
 
 

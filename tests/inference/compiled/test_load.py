@@ -128,6 +128,19 @@ sys.exit(main(["generate", sys.argv[1], "Once", "--engine", "compiled", "--sampl
     assert done.stdout.removesuffix("\n") == text(language_model.load(folder), temperature=0.0)
 
 
+def test_what_is_compiled_is_taken_without_numbas_compiler(folder):
+    """Registering all that it could compile with is most of what numba takes to start."""
+    code = """
+import sys
+from groundup.cli import main
+code = main(["generate", sys.argv[1], "Once", "--engine", "compiled", "--quiet", "--max-new-tokens", "3"])
+print(sorted(name for name in sys.modules if name in ("numba.np.arraymath", "numba.cpython.listobj")), file=sys.stderr)
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
 def test_a_long_answer_is_the_textbook_models(folder):
     """Greedy, up to the end of the context, against whole forward passes without a cache."""
     model, speaker = checkpoint.load(folder).model, language_model.load(folder, engine="compiled")
