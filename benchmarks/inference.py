@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import harness
+import inference_drafts
 import numpy as np
 from harness import Row
 
@@ -281,6 +282,27 @@ def measure_start(repetitions: int) -> dict[str, Any]:
         return {"seconds": seconds, "peak": int(last[0]) * 1024 / 1e6, "torch": last[-1], "weights": weights / 1e6}
 
 
+def measure_drafts(repetitions: int) -> dict[str, Any]:
+    """See inference_drafts.py."""
+    runners = []
+    with tempfile.TemporaryDirectory() as place:
+        for size, shape in SHAPES.items():
+            folder = Path(place) / size
+            folder.mkdir()
+            make(shape, folder)
+            runners.append(Ours(folder / "hf").runner)
+        return inference_drafts.seconds_by_way(*runners, repetitions)
+
+
+def draft_rows(repetitions: int) -> Iterator[Row]:
+    print("inference, drafts ...", file=sys.stderr)
+    for text, found in harness.in_child("inference:measure_drafts", repetitions).items():
+        rate = {way: inference_drafts.N_NEW / seconds for way, seconds in found["seconds"].items()}
+        for way in list(rate)[1:]:
+            name = f"110M bf16, {text}, draft: {way}"
+            yield Row(name, "tokens/s", rate[way], rate["none"], "no draft", note=found["right"][way])
+
+
 def rows(repetitions: int, only: list[str]) -> list[Row]:
     made: list[Row] = []
     what = [each for each in ("decode", "prefill", "batch") if each in only]
@@ -359,6 +381,8 @@ def rows(repetitions: int, only: list[str]) -> list[Row]:
                     1.5,
                 )
             )
+    if "drafts" in only:
+        made += draft_rows(max(3, repetitions // 2))
     if "start" in only:
         print("inference, start ...", file=sys.stderr)
         found = harness.in_child("inference:measure_start", max(3, repetitions // 2))
@@ -387,7 +411,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object a row instead of a table")
     parser.add_argument("--write", action="store_true", help="put the table into BENCHMARK.md")
     parser.add_argument("--quick", action="store_true", help="two repetitions, which shows that all of it runs")
-    parts = ["decode", "prefill", "batch", "start"]
+    parts = ["decode", "prefill", "batch", "drafts", "start"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="these rows")
     parser.add_argument("--repetitions", type=int, default=8, metavar="N", help="of each side, in turns (8)")
     options = parser.parse_args()

@@ -83,7 +83,9 @@ def guesses_of(completions: Sequence[Completion]) -> list[str]:
     """In words, how many guesses of a draft were right; nothing where there was no draft."""
     drafted = [each for each in completions if each.n_drafted is not None]
     n_right, n = sum(each.n_accepted or 0 for each in drafted), sum(each.n_drafted or 0 for each in drafted)
-    return [f"{n_right} of {n} guessed tokens right"] if drafted else []
+    if not drafted:
+        return []
+    return [f"{n_right} of {n} guessed tokens right"] if n else ["nothing guessed"]
 
 
 class StopStrings:
@@ -292,9 +294,7 @@ def refuse_beams(settings: Settings) -> None:
     """Raises UsageError for settings of which no text can be shown while it comes."""
     if settings.beams:
         what = "a beam search knows its text only at the end, and cannot show it as it comes"
-        raise UsageError(
-            what, where="beams", hint="leave out beams; `groundup generate` and Predictor.generate take it"
-        )
+        raise UsageError(what, where="beams", hint="leave out beams")
 
 
 def trim_sentence(text: str) -> str:

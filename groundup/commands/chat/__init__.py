@@ -73,5 +73,7 @@ def run(config: Config) -> int:
             if not talk.hear(said):
                 break
         except GroundupError as error:
-            people.print(f"{error}" + (f" {error.hint}" if error.hint else ""), style="red", markup=False)
+            what = str(error)
+            joint = " " if what.endswith((".", ",")) else "; "
+            people.print(what + (joint + error.hint if error.hint else ""), style="red", markup=False)
     return 0

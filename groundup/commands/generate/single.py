@@ -63,8 +63,7 @@ def _as_it_comes(
     from groundup.inference.text_stream import TextStream, printable
 
     terminal = Console(highlight=False)
-    if terminal.is_terminal:
-        terminal.print(prompt, style="bold", end="", markup=False, soft_wrap=True)
+    _show_prompt(terminal, prompt)
 
     def show(piece: str) -> None:
         sys.stdout.write(printable(piece) if terminal.is_terminal else piece)
@@ -84,10 +83,17 @@ def _as_it_comes(
     return [stream.completion], is_interrupted
 
 
+def _show_prompt(terminal: Console, prompt: str) -> None:
+    """Before a text that goes on from it; a pipe gets the text alone."""
+    if terminal.is_terminal:
+        terminal.print(prompt, style="bold", end="", markup=False, soft_wrap=True)
+
+
 def _whole(
     config: "Config", speaker: Any, prompt: str, ids: list[int], settings: Settings, options: dict[str, bool]
 ) -> Made:
     from groundup.inference.completing import Interrupted, complete
+    from groundup.inference.text_stream import printable
 
     prompts, batch, is_interrupted = (
         [ids] * config.n,
@@ -102,6 +108,7 @@ def _whole(
         is_interrupted = True
     if config.best and not is_interrupted:
         completions = [max(completions, key=lambda completion: completion.mean_logprob)]
+    terminal = Console(highlight=False)
     for number, completion in enumerate(completions):
         if config.json:
             report = completion.report(prompt, settings)
@@ -109,7 +116,9 @@ def _whole(
                 report["tokens"] = _tokens(completion, speaker.tokenizer)
             sys.stdout.write(orjson.dumps(report).decode() + "\n")
         else:
-            sys.stdout.write(("---\n" if number else "") + completion.text + "\n")
+            sys.stdout.write("---\n" if number else "")
+            _show_prompt(terminal, prompt)
+            sys.stdout.write((printable(completion.text) if terminal.is_terminal else completion.text) + "\n")
     sys.stdout.flush()
     return completions, is_interrupted
 
