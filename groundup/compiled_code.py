@@ -129,7 +129,7 @@ class CompiledCode:
 def take_only(kernel: Any) -> None:
     """For kernels; other values stay as they are.
 
-    Before it takes compiled code, numba registers all that it could compile with, for a fifth of a second. What is
+    Before it takes compiled code, numba registers all that it could compile with, up to a tenth of a second. What is
     compiled already needs only the runtime; where there is something to compile, numba registers it then.
     """
     cache: Any = getattr(kernel, "_cache", None)
