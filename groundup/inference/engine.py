@@ -104,7 +104,7 @@ class Engine:
             return []
         made: list[tuple[Generation, int]] = []
         try:
-            logits = self.runner.run([sequence.work(self.draft) for sequence in running])
+            logits = self.runner.run([sequence.work(self.draft, self.max_batch > 1) for sequence in running])
             for sequence, rows in zip(running, logits, strict=True):
                 made += [(sequence.generation, id_) for id_ in sequence.read(rows)]
                 self._count(sequence)
@@ -197,7 +197,7 @@ class _Sequence:
         if self.state is not None:
             self.state.truncate(min(self.state.length, len(self.history.ids) - 1))
 
-    def work(self, draft: Draft | None) -> Work:
+    def work(self, draft: Draft | None, in_company: bool) -> Work:
         """The ids that have to run, and a few guesses after them."""
         assert self.state is not None
         pending = self.history.ids[self.state.length :]
@@ -206,7 +206,7 @@ class _Sequence:
         if draft is not None and len(pending) == 1 and (n_ahead := min(self._reach.next(), n_left)) > 0:
             uniforms = self._uniforms_from(len(self.generation.ids), n_ahead)
             self.drafted = list(draft.propose(self.history.ids, n_ahead, uniforms, self.settings))[:n_ahead]
-        return Work(self.state, [*pending, *self.drafted], every=bool(self.drafted))
+        return Work(self.state, [*pending, *self.drafted], every=bool(self.drafted), in_company=in_company)
 
     def read(self, logits: np.ndarray) -> list[int]:
         """The new ids: one, and one more for each guess that was what would have been drawn anyway."""
@@ -264,7 +264,7 @@ def generate(
     prompt get different texts. Errors are those of `Engine.submit`, before anything is computed.
     """
     settings = replace(settings, seed=settings.some_seed())
-    with engine_for(model, batch_size) as engine:
+    with engine_for(model, min(batch_size, max(1, len(prompts)))) as engine:
         shape = engine.runner.vocab_size, engine.runner.context_length
         ids = [checked_prompt(prompt, *shape, f"prompt {index + 1}") for index, prompt in enumerate(prompts)]
         copies: Counter[tuple[int, ...]] = Counter()
@@ -295,7 +295,7 @@ def stream(model: Any, prompt: Sequence[int], settings: Settings, copy: int = 0)
 
     They are the ids that `generate` returns for this prompt, or its given copy, with the same settings and seed.
     """
-    with engine_for(model) as engine:
+    with engine_for(model, max_batch=1) as engine:
         yield from follow(engine, engine.submit(prompt, settings, copy))
 
 

@@ -39,6 +39,9 @@ class Work:
     ids: Sequence[int]
     every: bool = False
     """Are the logits after each id wanted, or only after the last?"""
+    in_company: bool = False
+    """Is the text one of several, so that its numbers have to be the same whoever else is in a pass? Alone, the ids of
+    one text may be computed in whatever way is quickest."""
 
 
 @runtime_checkable

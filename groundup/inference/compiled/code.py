@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 CODE = CompiledCode(
     "groundup.inference.compiled",
-    lambda: [*sorted(HERE.glob("*_compiled.py")), HERE / "runner.py", HERE / "weights.py"],
+    lambda: sorted(HERE.glob("*.py")),
     main="groundup.inference.compiled.code",
     libraries=("numba", "llvmlite", "numpy"),
 )

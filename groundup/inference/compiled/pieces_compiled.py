@@ -114,17 +114,17 @@ def wait(counters, phase, number, n_pieces):
 
 
 @njit(nogil=True, cache=True)
-def call(counters, number, n_ids, n_wanted):
-    """Begin pass `number`. Its sizes are in one word with it: who comes late must not read those of the next pass."""
-    word = (number << 32) | (n_ids << 16) | n_wanted
+def call(counters, number, n_ids, n_wanted, uses_tiles):
+    """Begin pass `number`. What it is like is in one word with it: who comes late must not read that of the next."""
+    word = (number << 32) | (uses_tiles << 31) | (n_ids << 16) | n_wanted
     while not replace(counters, CALLED, load(counters, CALLED), word):
         pass
 
 
 @njit(nogil=True)
 def sizes_of(word):
-    """(number, n_ids, n_wanted) of a pass."""
-    return word >> 32, (word >> 16) & 0xFFFF, word & 0xFFFF
+    """(number, n_ids, n_wanted, uses_tiles) of a pass."""
+    return word >> 32, (word >> 16) & 0x7FFF, word & 0xFFFF, (word >> 31) & 1
 
 
 @njit(nogil=True)

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 
 from groundup.inference.compiled import forward_compiled as kernels
+from groundup.inference.compiled.attention_compiled import PAGE, padded
 from groundup.inference.compiled.helping import Helping
 from groundup.inference.compiled.pieces_compiled import LEFT, call, n_counters
 from groundup.inference.compiled.shape import Shape
+from groundup.inference.compiled.tiles import HAS_TILES, SHAPES
+from groundup.inference.compiled.tiles_compiled import SUMS, TILE
 from groundup.inference.compiled.weights import KINDS, NAMES, VECTORS, Matrix, Weights
 from groundup.inference.runner import Work
 
@@ -43,24 +46,24 @@ class State:
             raise ValueError(f"length is {length}; valid values are 0 to {self.length}")
         with self.pool.turn:
             self.length = length
-            keep = -(-self.length // kernels.PAGE)
+            keep = -(-self.length // PAGE)
             self.pool.give_back(self.pages[keep:])
             del self.pages[keep:]
 
     def make_room(self, end: int) -> None:
         """Pages for positions from `length` up to, not including, `end`, that nobody else reads."""
-        place = self.length // kernels.PAGE
+        place = self.length // PAGE
         if place < len(self.pages) and self.pool.users[self.pages[place]] > 1:  # cut into a page that a fork shares
             shared = self.pages[place]
             self.pages[place] = self.pool.copy(shared)
             self.pool.give_back([shared])
-        while len(self.pages) * kernels.PAGE < end:
+        while len(self.pages) * PAGE < end:
             self.pages.append(self.pool.take())
 
     def fork(self) -> "State":
         """A sequence that begins with the same ids and goes its own way."""
         with self.pool.turn:
-            n_full = self.length // kernels.PAGE
+            n_full = self.length // PAGE
             pages = list(self.pages[:n_full])
             self.pool.share(pages)
             for page in self.pages[n_full:]:
@@ -72,12 +75,11 @@ class State:
 
 
 class Pool:
-    """Pages of keys and values, float32 (n_pages, n_layers, n_kv_heads, PAGE, head_dim) each, and how many use each."""
+    """Pages of keys and values, float32, see attention_compiled.py, and how many use each."""
 
     def __init__(self, shape: Shape):
-        self._page = (shape.n_layers, shape.n_kv_heads, kernels.PAGE, shape.head_dim)
-        self.keys = np.zeros((0, *self._page), np.float32)
-        self.values = np.zeros((0, *self._page), np.float32)
+        sizes = (0, shape.n_layers, shape.n_kv_heads, PAGE, padded(shape.head_dim))
+        self.keys, self.values = np.zeros(sizes, np.float32), np.zeros(sizes, np.float32)
         self.users: list[int] = []
         self.free: list[int] = []
         self.turn = threading.RLock()
@@ -110,8 +112,9 @@ class Pool:
         n = len(self.users)
         more = max(FIRST_PAGES, n // 2)
         for name in ("keys", "values"):
-            grown = np.empty((n + more, *self._page), np.float32)  # pages that nobody uses take no memory
-            grown[:n] = getattr(self, name)
+            before = getattr(self, name)
+            grown = np.zeros((n + more, *before.shape[1:]), np.float32)  # pages that nobody uses take no memory
+            grown[:n] = before
             setattr(self, name, grown)
         self.users += [0] * more
         self.free += range(n + more - 1, n - 1, -1)
@@ -122,8 +125,17 @@ class CompiledRunner:
 
     name = "compiled"
 
-    def __init__(self, shape: Shape, weights: Weights, *, is_interleaved: bool = False, n_threads: int = 0):
+    def __init__(
+        self,
+        shape: Shape,
+        weights: Weights,
+        *,
+        is_interleaved: bool = False,
+        n_threads: int = 0,
+        uses_tiles: bool = HAS_TILES,
+    ):
         self.shape, self.weights = shape, weights
+        self.uses_tiles = uses_tiles and weights.layers[0].q.kind == "BF16"
         self.vocab_size, self.context_length = shape.vocab_size, shape.context_length
         self.bytes_per_position = shape.bytes_per_position
         self.n_threads = n_threads or n_cores()
@@ -136,7 +148,7 @@ class CompiledRunner:
             np.int64,
         )  # fmt: skip
         self._tables = tables(shape, weights)
-        self._room = make_room(shape, self.n_threads, MOST_IDS, 1)
+        self._room = make_room(shape, self.n_threads, MOST_IDS, 1, uses_tiles=self.uses_tiles)
         self._batch = make_batch(shape, 1)
         self._helpers: Helpers | None = None
         self._helping = Helping()
@@ -186,7 +198,7 @@ class CompiledRunner:
         wanted: list[tuple[int, int]] = []
         n = 0
         lengths = [work[number].state.length + beyond - first for number, first, beyond in pieces]
-        most_pages = -(-max(lengths) // kernels.PAGE)
+        most_pages = -(-max(lengths) // PAGE)
         self._batch = grown_batch(self._batch, len(pieces), most_pages)
         b = self._batch
         for row, (number, first, beyond) in enumerate(pieces):
@@ -202,10 +214,12 @@ class CompiledRunner:
                 wanted.append((number, here.stop - 1))
             n = here.stop
         b.wanted[: len(wanted)] = [place for _, place in wanted]
-        if len(self._room.logits) < len(wanted) or self._room.scores.shape[1] < most_pages * kernels.PAGE:
-            longest = most_pages * kernels.PAGE
-            self._room = make_room(self.shape, self.n_threads, MOST_IDS, len(wanted), longest, self._room)
-        self._lead(n, len(wanted))
+        if len(self._room.logits) < len(wanted) or self._room.scores.shape[1] < most_pages * PAGE:
+            longest = most_pages * PAGE
+            self._room = make_room(
+                self.shape, self.n_threads, MOST_IDS, len(wanted), longest, self._room, uses_tiles=self.uses_tiles
+            )
+        self._lead(n, len(wanted), self.uses_tiles and (n > 1 or any(one.in_company for one in work)))
         for number, first, beyond in pieces:
             self._own(work[number]).length += beyond - first
         return [(number, self._room.logits[i].copy()) for i, (number, _) in enumerate(wanted)]
@@ -216,25 +230,25 @@ class CompiledRunner:
             raise ValueError("a state belongs to the runner that opened it")
         return one.state
 
-    def _lead(self, n_ids: int, n_wanted: int) -> None:
+    def _lead(self, n_ids: int, n_wanted: int, uses_tiles: bool) -> None:
         """One pass, alone or by all threads. Helpers are made anew where an array was replaced."""
         fixed = (
             self._sizes, np.float32(self.shape.norm_eps), np.float32(self.shape.attention_factor), self._tables,
             self._room, self.pool.keys, self.pool.values, self._batch,
         )  # fmt: skip
-        began, is_small = time.perf_counter(), n_ids == 1
+        began, is_small, sizes = time.perf_counter(), n_ids == 1, (n_ids, n_wanted, int(uses_tiles))
         is_alone = self.n_threads == 1 or (is_small and self._helping.alone())
         if is_alone:
             self._n_alone += 1
-            kernels.forward(0, self._n_alone, n_ids, n_wanted, 1, self._counters, *fixed)
+            kernels.forward(0, (self._n_alone, *sizes), 1, self._counters, *fixed)
         else:
             replaceable = (self._room, self.pool.keys, self._batch)
             if self._helpers is None or not self._helpers.serve(replaceable):
                 if self._helpers is not None:
                     self._helpers.leave()
                 self._helpers = Helpers(self.n_threads, n_phases(self.shape), fixed, replaceable)
-            number = self._helpers.call(n_ids, n_wanted)
-            kernels.forward(0, number, n_ids, n_wanted, self._helpers.n_pieces, self._helpers.counters, *fixed)
+            helpers = self._helpers
+            kernels.forward(0, (helpers.call(*sizes), *sizes), helpers.n_pieces, helpers.counters, *fixed)
         if is_small:
             self._helping.took(time.perf_counter() - began)
 
@@ -259,11 +273,11 @@ class Helpers:
         """Are these the arrays that the threads know, and are the threads there? A forked process has none."""
         return self._process == os.getpid() and all(a is b for a, b in zip(arrays, self._made_for, strict=True))
 
-    def call(self, n_ids: int, n_wanted: int) -> int:
+    def call(self, n_ids: int, n_wanted: int, uses_tiles: int) -> int:
         """Begin a pass; its number. Who is looking sees it, who sleeps is woken, and none falls asleep in between."""
         with self._awake:
             self._number += 1
-            call(self.counters, self._number, n_ids, n_wanted)
+            call(self.counters, self._number, n_ids, n_wanted, uses_tiles)
             if self._n_asleep:
                 self._awake.notify_all()
             return self._number
@@ -286,8 +300,8 @@ class Helpers:
 
 
 def n_phases(shape: Shape) -> int:
-    """Of a pass: eight in a layer, one before them and two after."""
-    return 8 * shape.n_layers + 3
+    """Of a pass: nine in a layer, one before them and two after."""
+    return 9 * shape.n_layers + 3
 
 
 def n_cores() -> int:
@@ -325,7 +339,14 @@ def writable(array: np.ndarray) -> np.ndarray:
 
 
 def make_room(
-    shape: Shape, n_threads: int, n_ids: int, n_wanted: int, longest: int = kernels.PAGE, before: Any = None
+    shape: Shape,
+    n_threads: int,
+    n_ids: int,
+    n_wanted: int,
+    longest: int = PAGE,
+    before: Any = None,
+    *,
+    uses_tiles: bool,
 ) -> kernels.Room:
     """Arrays for passes of at most n_ids ids, the logits of n_wanted of them, and `longest` positions to attend to."""
     d, n_q, n_kv = shape.d_model, shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
@@ -337,16 +358,23 @@ def make_room(
     def room(*size: int) -> np.ndarray:
         return np.zeros(size, np.float32)
 
+    def packed(n: int, columns: int) -> np.ndarray:
+        n_groups = -(-n // TILE) if uses_tiles else 0
+        return np.zeros((n_groups, 2, columns // 2, TILE), np.uint32)
+
     return kernels.Room(
         x=room(n_ids, d), h=room(n_ids, d), cos=room(n_ids, half), sin=room(n_ids, half),
         qkv=room(n_ids, n_q + 2 * n_kv), mixed=room(n_ids, n_q),
         up=room(n_ids, n_up), acted=room(n_ids, shape.d_ff), added=room(n_ids, d),
         asked=room(n_wanted, d), logits=room(n_wanted, shape.vocab_size), scores=room(n_threads, longest),
+        mix=room(n_threads, padded(shape.head_dim)),
+        h_packed=packed(n_ids, d), mixed_packed=packed(n_ids, n_q), acted_packed=packed(n_ids, shape.d_ff),
+        asked_packed=packed(n_wanted, d), sums=room(n_threads, SUMS, TILE, TILE), tile_shapes=SHAPES,
     )  # fmt: skip
 
 
 def make_batch(shape: Shape, n_sequences: int, most_pages: int = 0) -> kernels.Batch:
-    most_pages = most_pages or -(-shape.context_length // kernels.PAGE) + 1
+    most_pages = most_pages or -(-shape.context_length // PAGE) + 1
 
     def room(*size: int) -> np.ndarray:
         return np.zeros(size, np.int64)
