@@ -12,6 +12,9 @@ n_kv_heads, PAGE, padded). Row s of `pages` lists those of sequence s, in order;
 a copy.
 """
 
+# pyright: reportCallIssue=false
+# An intrinsic is called without its first parameter, which numba fills in.
+
 from collections import namedtuple
 
 from numba import njit

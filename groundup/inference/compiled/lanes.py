@@ -43,7 +43,7 @@ def after(builder, start, *offsets):
     return start
 
 
-def load(builder, start, *offsets, kind=LANES):
+def load(builder, start, *offsets, kind: ir.Type = LANES):
     """A vector, or another kind of value, that lies there, at any address."""
     return builder.load(builder.bitcast(after(builder, start, *offsets), kind.as_pointer()), align=1)
 
