@@ -13,7 +13,7 @@ class Opening:
     engine: str = "auto"
     """auto, torch (any device) or compiled (CPU, without torch); auto takes the compiled one where it can"""
     weights: str = "auto"
-    """how the compiled engine keeps them: auto (as in the file), fp32, bf16, fp16, int8, int4"""
+    """how the compiled engine keeps them: auto (as in the file), fp32, bf16, fp16, int8, int8-row, int4"""
     device: str = "auto"
     """auto, cpu, cuda, mps"""
     draft: str = ""

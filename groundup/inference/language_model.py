@@ -90,7 +90,7 @@ def load(
     device: for the torch engine; a function is called when that engine is taken, and not before, for it needs torch.
     engine: "torch", on any device; "compiled", on a CPU and without torch, where it knows the family; or "auto", the
     compiled one on machines without a GPU, where it can serve at once. `notice` hears why it cannot. weights: how the
-    compiled engine keeps them, auto (as in the file), fp32, bf16, fp16, int8 or int4. draft: the path of a smaller
+    compiled engine keeps them, auto (as in the file), fp32, bf16, fp16, int8, int8-row or int4. draft: the path of a smaller
     model that guesses ahead, opened in the same way; prompt_lookup: guess that the text repeats itself, see
     speculative.py. Raises UsageError where there is no model, ArtefactError for one that is damaged or has no
     tokenizer, and for a draft of another tokenizer; `force` passes over what it can, see `weights.checkpoint.load`.

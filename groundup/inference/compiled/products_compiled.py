@@ -8,6 +8,7 @@ A matrix is an array whose dtype says how its rows are kept; nothing is unpacked
     int8      (rows, columns / 32 · 34)   Q8_0 of GGUF: a block is a half d and 32 whole numbers q, number = d · q
     uint8     (rows, columns / 32 · 18)   Q4_0: a half d and 16 bytes; byte j holds q[j] in its lower half and q[j + 16]
                                           in its upper one, number = d · (q - 8)
+    uint32    (rows, 1 + columns / 4)     int8-row: a float32 d and then whole numbers q of 8 bits, number = d · q
 
 Columns are a multiple of 32. The innermost loop is written in vectors of sixteen numbers, as LLVM has them, because
 numba would sum up every block on its own: a tile of rows by vectors is summed up in registers, and each number that is
@@ -31,7 +32,7 @@ AHEAD = 4096
 """Bytes that are asked of memory before they are needed: left to itself it gives a core half of what it can."""
 ROWS, VECTORS = 4, 4
 """The largest tile: sixteen sums of sixteen numbers leave half of AVX-512's registers for what they are made of."""
-BLOCK_BYTES = {types.float32: 128, types.uint16: 64, types.int16: 64, types.int8: 34, types.uint8: 18}
+BLOCK_BYTES = {types.float32: 128, types.uint16: 64, types.int16: 64, types.int8: 34, types.uint32: 32, types.uint8: 18}
 
 LANES = ir.VectorType(ir.FloatType(), 16)
 INTEGERS = ir.VectorType(ir.IntType(32), 16)
@@ -89,6 +90,14 @@ def _of_q8_0(builder, row, block):
         yield builder.fmul(builder.sitofp(q, LANES), d, flags=("fast",))
 
 
+def _of_int8_row(builder, row, block):
+    d = _splat(builder, _load(builder, row, block.type(0), ir.FloatType(), 1))
+    start = builder.add(builder.mul(block, block.type(BLOCK)), block.type(4))
+    for i in range(2):
+        q = builder.sext(_load(builder, row, builder.add(start, start.type(16 * i)), BYTE), INTEGERS)
+        yield builder.fmul(builder.sitofp(q, LANES), d, flags=("fast",))
+
+
 def _of_q4_0(builder, row, block):
     start = builder.mul(block, block.type(18))
     d = _scale(builder, row, start)
@@ -101,7 +110,7 @@ def _of_q4_0(builder, row, block):
 
 NUMBERS = {
     types.float32: _of_float32, types.uint16: _of_bf16, types.int16: _of_f16, types.int8: _of_q8_0,
-    types.uint8: _of_q4_0,
+    types.uint32: _of_int8_row, types.uint8: _of_q4_0,
 }  # fmt: skip
 """For each dtype: the numbers of a block of a row, as two vectors of sixteen."""
 
@@ -201,6 +210,8 @@ def n_kept(kind, columns):
 
 @overload(n_kept)
 def _n_kept(kind, columns):
+    if kind.dtype == types.uint32:
+        return lambda kind, columns: 1 + columns // 4
     if kind.dtype not in (types.int8, types.uint8):
         return lambda kind, columns: columns
     n_bytes = BLOCK_BYTES[kind.dtype]

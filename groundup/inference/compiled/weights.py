@@ -10,15 +10,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from groundup.errors import ArtefactError, UsageError
+from groundup.inference.compiled import rows_of_int8
 from groundup.inference.compiled import shape as shapes
 from groundup.inference.compiled.shape import NotCompiled, Shape
-from groundup.weights.gguf_blocks import dequantise, quantise_q4_0, quantise_q8_0, round_bf16
+from groundup.weights.gguf_blocks import dequantise, quantise_q4_0, quantise_q8_0, round_bf16, round_f16
 from groundup.weights.stored_tensor import StoredTensor
 from groundup.weights.tensors import ModelFiles
 
-KINDS = {"F32": np.float32, "BF16": np.uint16, "F16": np.int16, "Q8_0": np.int8, "Q4_0": np.uint8}
-"""How matrices may be kept, by the names of GGUF, and the dtype that stands for it in products_compiled.py."""
-NAMES = {"fp32": "F32", "bf16": "BF16", "fp16": "F16", "int8": "Q8_0", "int4": "Q4_0"}
+KINDS = {
+    "F32": np.float32,
+    "BF16": np.uint16,
+    "F16": np.int16,
+    "Q8_0": np.int8,
+    "INT8_ROW": np.uint32,
+    "Q4_0": np.uint8,
+}
+"""How matrices may be kept, by the names of GGUF, and the dtype that stands for it in products_compiled.py. INT8_ROW is
+in no file, see rows_of_int8.py."""
+NAMES = {"fp32": "F32", "bf16": "BF16", "fp16": "F16", "int8": "Q8_0", "int8-row": "INT8_ROW", "int4": "Q4_0"}
 """What people call them."""
 BLOCK = 32
 """Every kernel takes so many numbers of a row at a time."""
@@ -43,6 +52,8 @@ class Matrix:
             return kept
         if self.kind == "F16":
             return kept.view(np.float16).astype(np.float32)
+        if self.kind == "INT8_ROW":
+            return rows_of_int8.widen(kept)
         return dequantise(kept.reshape(-1).view(np.uint8), self.kind).reshape(len(kept), self.columns)
 
     def times(self, x: np.ndarray) -> np.ndarray:
@@ -257,16 +268,30 @@ class _Reader:
     def _kept(self, numbers: np.ndarray, kind: str | None = None) -> Matrix:
         kind = kind or self.kind
         numbers = np.ascontiguousarray(numbers, dtype=np.float32)
-        return Matrix(kind, KEEP[kind](numbers).view(KINDS[kind]).reshape(len(numbers), -1), numbers.shape[1])
+        try:
+            kept = KEEP[kind](numbers)
+        except ValueError as error:
+            what = f"the weights cannot be kept as {kind}: {error}"
+            raise ArtefactError(what, where=str(self.files.path), hint="--weights fp32") from error
+        return Matrix(kind, kept.view(KINDS[kind]).reshape(len(numbers), -1), numbers.shape[1])
 
 
 GPT2_QKV = "h.{}.attn.c_attn.weight"
 
+
+def _halves(numbers: np.ndarray) -> np.ndarray:
+    halves = round_f16(numbers)
+    if not np.isfinite(halves).all():
+        raise ValueError("there are numbers that are not finite, or too large; valid numbers are below 65520")
+    return halves
+
+
 KEEP: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "F32": lambda numbers: numbers,
     "BF16": round_bf16,
-    "F16": lambda numbers: numbers.astype(np.float16),
+    "F16": _halves,
     "Q8_0": quantise_q8_0,
+    "INT8_ROW": rows_of_int8.quantise,
     "Q4_0": quantise_q4_0,
 }
 """float32 (rows, columns) as each kind keeps it."""

@@ -98,7 +98,7 @@ def test_what_it_cannot_take_goes_to_torch_and_is_told_when_asked_for(family, fi
 def test_unknown_names(folder):
     with pytest.raises(UsageError, match="valid values are auto, torch, compiled"):
         language_model.load(folder, engine="cuda")
-    with pytest.raises(UsageError, match="valid values are auto, fp32, bf16, fp16, int8, int4"):
+    with pytest.raises(UsageError, match="valid values are auto, fp32, bf16, fp16, int8, int8-row, int4"):
         language_model.load(folder, engine="compiled", weights="int3")
 
 
