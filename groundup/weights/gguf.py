@@ -1,6 +1,6 @@
 """GGUF, the one file that llama.cpp and Ollama open: a model with its tokenizer and chat template, both ways.
 
-Written are F32, F16, BF16 and Q8_0, tensor by tensor and each in stretches, so that a model larger than memory can be;
+Written are F32, F16, BF16, Q8_0 and Q4_0, tensor by tensor and in stretches, so that a model larger than memory can be;
 read are those and llama.cpp's other quantisations, as fp32. What is said about the model is in gguf_config.py, the
 tensors' names in gguf_names.py, the tokenizer in gguf_tokenizer.py, the bytes in gguf_file.py and gguf_blocks.py.
 
@@ -32,10 +32,14 @@ ENCODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "F16": gguf_blocks.round_f16,
     "BF16": gguf_blocks.round_bf16,
     "Q8_0": gguf_blocks.quantise_q8_0,
+    "Q4_0": gguf_blocks.quantise_q4_0,
 }
 """What can be written, and how float32 becomes it."""
 
-FILE_TYPES = {"F32": "ALL_F32", "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16", "Q8_0": "MOSTLY_Q8_0"}
+FILE_TYPES = {"F32": "ALL_F32"} | {dtype: f"MOSTLY_{dtype}" for dtype in ("F16", "BF16", "Q8_0", "Q4_0")}
+
+TABLES = ("token_embd.weight", "output.weight")
+"""What every id reads and every logit is made of: four bits would be few there, as llama.cpp finds too."""
 
 STRETCH = 1 << 20
 """Numbers that are rounded at a time."""
@@ -58,8 +62,9 @@ def write(file: Path | str, source: Portable, dtype: str = "F16", template: str 
     """Write the model to a file, which appears when it is whole. Returns the dtype of each tensor.
 
     dtype: a key of ENCODERS. What llama.cpp wants in full precision (norms, biases, GPT-2's positions, routers) stays
-    F32, and with Q8_0 rows that cannot be cut into blocks of 32 are F16. template: a name of chat_templates.TEMPLATES,
-    in place of the tokenizer's own. UsageError: a model, a tokenizer or a number that llama.cpp cannot hold.
+    F32; with Q4_0 the TABLES are Q8_0; rows that cannot be cut into blocks of 32 are F16. template: a name of
+    chat_templates.TEMPLATES, in place of the tokenizer's own. UsageError: a model, a tokenizer or a number that
+    llama.cpp cannot hold.
     """
     if dtype not in ENCODERS:
         raise UsageError(f"dtype is {dtype!r}; valid values are {', '.join(ENCODERS)}")
@@ -140,11 +145,15 @@ def _entries(source: Portable, dtype: str, factors: np.ndarray | None) -> Iterat
     shapes = {name: tensor.shape for name, tensor in source.tensors.items()}
     for row in gguf_names.rows(architecture, source.config, source.tensors):
         shape = row.shape(shapes)
-        if len(shape) == 1 or row.is_always_f32:
-            stored_as = "F32"
-        else:
-            stored_as = "F16" if dtype == "Q8_0" and shape[-1] % 32 else dtype
-        yield Entry(row.theirs, shape, stored_as, row.parts(source.tensors))
+        is_f32 = len(shape) == 1 or row.is_always_f32
+        yield Entry(row.theirs, shape, "F32" if is_f32 else _dtype(row.theirs, shape, dtype), row.parts(source.tensors))
+
+
+def _dtype(name: str, shape: tuple[int, ...], wanted: str) -> str:
+    """What a matrix is kept as."""
+    if shape[-1] % gguf_blocks.BLOCKS[wanted].n_numbers:
+        return "F16"
+    return "Q8_0" if wanted == "Q4_0" and name in TABLES else wanted
 
 
 def _write_tensors(writer: Any, entries: Sequence[Entry], types: Any) -> None:

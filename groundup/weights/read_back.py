@@ -21,7 +21,7 @@ PROBE_LENGTH = 64
 STRETCH = 1 << 20
 """Numbers that are compared at a time."""
 MOST_LOST = 0.05
-"""The share of a tensor's length that may be lost, however good the reason."""
+"""The share of a tensor's length that may be lost, however good the reason; four bits need more."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Rounding:
     dtype: str
     share: float = 0.0
     near_zero: float = 0.0
+    most: float = MOST_LOST
+    """The share that may be lost all in all."""
 
 
 EXACT = Rounding("F32")
@@ -42,6 +44,8 @@ ROUNDINGS = {
         Rounding("F16", 2**-11, 2**-25),
         # A step is 1/127 of the largest of 32 numbers, of each of which half a step may go; a scale is F16.
         Rounding("Q8_0", math.sqrt(32) / 2 / 127 + 2**-11, 127 * 2**-25),
+        # A step is 1/8 of the largest; half a step may go, and a whole one of the largest on the other side of zero.
+        Rounding("Q4_0", 3 / 8 + 2**-11, 8 * 2**-25, most=0.4),
     )
 }
 
@@ -75,11 +79,11 @@ def check(source: Portable, written: Portable, rounding: Rounding = EXACT) -> Pr
         share = lost / max(length, 1e-300)
         if not lost <= rounding.share * length + rounding.near_zero * math.sqrt(math.prod(tensor.shape)):
             raise ArtefactError(f"{name} came back {share:.2g} of its length away", where=written.where)
-        if share > MOST_LOST:
+        if share > rounding.most:
             raise ArtefactError(
                 f"{name} has numbers so near zero that {rounding.dtype} would lose {share:.2g} of its length",
                 where=source.where,
-                hint="--dtype bfloat16 or float32 holds them (for GGUF, BF16 or F32)",
+                hint="--weights bf16 or fp32 holds them",
             )
         worst = max(worst, share)
     logits, same = _answers(source, written) if portable.fits_in_memory(source, copies=2) else (None, None)

@@ -36,14 +36,14 @@ def exported(run, out, *options):
 # --- Hugging Face ---
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("keep", 0), ("bfloat16", 0.2), ("float16", 0.02)])
-def test_transformers_opens_what_export_hf_wrote(run, logits, tmp_path, capsys, dtype, tolerance):
+@pytest.mark.parametrize(("weights", "tolerance"), [("keep", 0), ("bf16", 0.2), ("fp16", 0.02)])
+def test_transformers_opens_what_export_hf_wrote(run, logits, tmp_path, capsys, weights, tolerance):
     transformers = pytest.importorskip("transformers")
-    assert exported(run, tmp_path / "out", "hf", "--dtype", dtype) == 0
+    assert exported(run, tmp_path / "out", "hf", "--weights", weights) == 0
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'out'}\n"
-    assert "read back: 20 tensors, " + ("bit for bit the same" if dtype == "keep" else "at most 0.00") in said.err
-    assert dtype != "keep" or "100% the same choices" in said.err
+    assert "read back: 20 tensors, " + ("bit for bit the same" if weights == "keep" else "at most 0.00") in said.err
+    assert weights != "keep" or "100% the same choices" in said.err
 
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     with torch.no_grad():
@@ -76,11 +76,11 @@ def test_a_dry_run_writes_nothing(run, tmp_path, capsys):
 # --- GGUF ---
 
 
-@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "q8_0"])
-def test_a_gguf_file_is_a_model_wherever_one_is_asked_for(run, logits, tmp_path, capsys, dtype):
+@pytest.mark.parametrize("weights", ["fp32", "F16", "bf16", "int8", "q8_0"])
+def test_a_gguf_file_is_a_model_wherever_one_is_asked_for(run, logits, tmp_path, capsys, weights):
     pytest.importorskip("gguf")
     file = tmp_path / "tiny.gguf"
-    assert exported(run, file, "gguf", "--dtype", dtype) == 0
+    assert exported(run, file, "gguf", "--weights", weights) == 0
     capsys.readouterr()
     assert "FROM ./tiny.gguf" in (tmp_path / "tiny.Modelfile").read_text()
 
@@ -89,7 +89,7 @@ def test_a_gguf_file_is_a_model_wherever_one_is_asked_for(run, logits, tmp_path,
     assert capsys.readouterr().out == tiny.STORY.removeprefix("Once there") + "\n"
     with torch.no_grad():
         difference = (checkpoint.load(file).model(IDS) - logits).abs().max()
-    assert difference <= {"F32": 1e-6, "F16": 0.05, "BF16": 0.3, "q8_0": 0.6}[dtype]
+    assert difference <= {"fp32": 1e-6, "F16": 0.05, "bf16": 0.3, "int8": 0.6, "q8_0": 0.6}[weights]
 
 
 def test_gguf_wants_its_ending(run, tmp_path, capsys):
@@ -100,7 +100,7 @@ def test_gguf_wants_its_ending(run, tmp_path, capsys):
 def test_transformers_opens_the_gguf_file(run, logits, tmp_path):
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("gguf")
-    assert exported(run, tmp_path / "tiny.gguf", "gguf", "--dtype", "F32", "--quiet") == 0
+    assert exported(run, tmp_path / "tiny.gguf", "gguf", "--weights", "fp32", "--quiet") == 0
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="tiny.gguf")
     with torch.no_grad():
         assert (theirs(IDS).logits - logits).abs().max() <= 1e-5
@@ -178,10 +178,13 @@ def test_a_gguf_file_and_its_modelfile_take_nothing_away(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["hf", "--dtype", "int8"], "dtype is 'int8'; valid values are float32, bfloat16, float16, keep"),
+        (["hf", "--weights", "half"], "weights are 'half'; valid values are keep, fp32, bf16, fp16"),
+        (["hf", "--weights", "int8"], "transformers opens weights of 8 or 4 bits only by further packages"),
+        (["hf", "--weights", "int4"], "/tuned --out FILE.gguf --weights int4"),
         (["hf", "--max-shard-size", "many"], "max_shard_size is 'many'; valid values are such as 500MB or 5GB"),
         (["hf", "--max-shard-size", "0GB"], "max_shard_size is '0GB'"),
-        (["gguf", "--dtype", "Q4_K"], "dtype is 'Q4_K'; valid values are F32, F16, BF16, Q8_0"),
+        (["gguf", "--weights", "Q4_K"], "weights are 'Q4_K'; valid values are fp32, bf16, fp16, int8, int4"),
+        (["gguf", "--weights", "int8-row"], "no file keeps int8-row, but an opened model does: groundup generate "),
     ],
 )
 def test_a_wrong_option_is_said(run, tmp_path, capsys, options, message):
@@ -246,7 +249,7 @@ def test_rounding_is_no_fault_until_a_tensor_is_lost():
         (lambda t: t.mul_(torch.nan), ["hf"], 5, "down_proj.weight has values that are not finite"),
         (lambda t: t.mul_(torch.nan), ["single-file"], 5, "down_proj.weight has values that are not finite"),
         (lambda t: t.div_(0), ["gguf"], 5, "down_proj.weight has values that are not finite"),
-        (lambda t: t.mul_(1e8), ["hf", "--dtype", "float16"], 2, "down_proj.weight has numbers that are not finite, "),
+        (lambda t: t.mul_(1e8), ["hf", "--weights", "fp16"], 2, "down_proj.weight has numbers that are not finite, "),
     ],
 )
 def test_what_could_only_talk_nonsense_is_not_written(tmp_path, capsys, change, options, code, message):

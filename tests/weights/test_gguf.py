@@ -81,7 +81,7 @@ def test_fp32_comes_back_bit_for_bit(name, written):
         assert torch.equal(one, other), ours
 
 
-@pytest.mark.parametrize("dtype", ["F16", "BF16", "Q8_0"])
+@pytest.mark.parametrize("dtype", ["F16", "BF16", "Q8_0", "Q4_0"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mixtral"])
 def test_other_dtypes_come_back_rounded_once(name, dtype, written):
     model, _, file = written(name, dtype)
@@ -91,18 +91,21 @@ def test_other_dtypes_come_back_rounded_once(name, dtype, written):
     for ours, parameter in model.named_parameters():
         found = back[ours].load().float()
         is_whole = parameter.ndim == 1 or ours == "pos_embed.weight" or ours.endswith("router.weight")
-        # Q8_0 rounds blocks of a row, and interleaving keeps rows whole.
-        assert torch.equal(found, parameter.data if is_whole else rounded(parameter.data, dtype)), ours
-        n_rounded += not is_whole
+        is_table = dtype == "Q4_0" and ours in ("tok_embed.weight", "lm_head.weight")
+        # Blocks are of one row, and interleaving keeps rows whole.
+        expected = parameter.data if is_whole else rounded(parameter.data, "Q8_0" if is_table else dtype)
+        assert torch.equal(found, expected), ours
+        n_rounded += not is_whole and not is_table
     assert n_rounded > 4
-    assert set(kinds.values()) == {"F32", dtype}
+    assert set(kinds.values()) == {"F32", dtype, *(["Q8_0"] if dtype == "Q4_0" else [])}
 
 
-def test_rows_that_q8_0_cannot_cut_are_f16(tmp_path):
+@pytest.mark.parametrize("dtype", ["Q8_0", "Q4_0"])
+def test_rows_that_cannot_be_cut_into_blocks_are_f16(dtype, tmp_path):
     model, source = made("llama", llama.Config(**SHAPE | {"d_model": 40}, d_ff=64))
-    kinds = gguf.write(tmp_path / "model.gguf", source, "Q8_0")
+    kinds = gguf.write(tmp_path / "model.gguf", source, dtype)
     assert kinds["blk.0.attn_q.weight"] == kinds["token_embd.weight"] == "F16"
-    assert kinds["blk.0.ffn_down.weight"] == "Q8_0"
+    assert kinds["blk.0.ffn_down.weight"] == dtype
     assert kinds["output_norm.weight"] == "F32"
     back = gguf.read(tmp_path / "model.gguf").tensors["tok_embed.weight"].load()
     assert torch.equal(back, model.tok_embed.weight.half())
@@ -289,8 +292,8 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
 
 def test_wrong_arguments_and_models(tmp_path, monkeypatch):
     _, source = made("llama")
-    with pytest.raises(UsageError, match=r"dtype is 'Q4_0'; valid values are F32, F16, BF16, Q8_0"):
-        gguf.write(tmp_path / "x", source, "Q4_0")
+    with pytest.raises(UsageError, match=r"dtype is 'Q4_1'; valid values are F32, F16, BF16, Q8_0, Q4_0"):
+        gguf.write(tmp_path / "x", source, "Q4_1")
     with pytest.raises(UsageError, match="unknown chat template 'x'"):
         gguf.write(tmp_path / "x", source, template="x")
     with pytest.raises(ArtefactError, match="tok_embed.weight is missing"):

@@ -6,8 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundup.weights import gguf_blocks
-from groundup.weights.gguf_blocks import BLOCKS, dequantise, quantise_q8_0, round_bf16, round_f16, widen_bf16
+from groundup.weights import gguf_blocks, read_back
+from groundup.weights.gguf_blocks import (
+    BLOCKS,
+    dequantise,
+    quantise_q4_0,
+    quantise_q8_0,
+    round_bf16,
+    round_f16,
+    widen_bf16,
+)
 
 
 @pytest.fixture
@@ -119,6 +127,39 @@ def test_q8_0_refuses_what_it_cannot_hold(bad):
 def test_q8_0_refuses_rows_that_are_no_blocks():
     with pytest.raises(ValueError, match="multiples of 32"):
         quantise_q8_0(np.zeros((32, 48), np.float32))
+
+
+# --- to Q4_0 ---
+
+
+@pytest.mark.parametrize("shape", [(32,), (3, 64), (2, 3, 96), (700, 256)])
+def test_q4_0_the_same_bytes_as_gguf(shape, gguf):
+    generator = np.random.default_rng(0)
+    for scale in (1, 1e-3, 1e4, 1e-7, 1e-12):
+        numbers = generator.standard_normal(shape).astype(np.float32) * np.float32(scale)
+        numbers.reshape(-1, 32)[0] = 0
+        theirs = gguf.quants.quantize(numbers, gguf.GGMLQuantizationType.Q4_0)
+        assert np.array_equal(quantise_q4_0(numbers), theirs)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.floats(-5e5, 5e5, width=32), min_size=32, max_size=32))
+def test_q4_0_there_and_back_is_as_near_as_an_export_expects(numbers):
+    numbers = np.array(numbers, np.float32)
+    lost = dequantise(quantise_q4_0(numbers), "Q4_0").astype(np.float64) - numbers
+    expected = read_back.ROUNDINGS["Q4_0"]
+    # What is lost at the most: half a step of 1/8 of the largest, or all of one on the side where 7 is the end.
+    assert np.abs(lost).max() <= np.abs(numbers).max() * (1 / 8 + 2**-11) + 8 * 2**-25
+    length = np.linalg.norm(numbers.astype(np.float64))
+    assert np.linalg.norm(lost) <= expected.share * length + expected.near_zero * np.sqrt(32)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 6e5])
+def test_q4_0_refuses_what_it_cannot_hold(bad):
+    numbers = np.zeros((2, 64), np.float32)
+    numbers[1, 40] = bad
+    with pytest.raises(ValueError, match="not finite, or too large"):
+        quantise_q4_0(numbers)
 
 
 # --- halves ---

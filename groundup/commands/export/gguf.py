@@ -12,8 +12,8 @@ class GgufConfig:
     """a run, a checkpoint, a Hugging Face folder or a GGUF file"""
     out: str = ""
     """.gguf file to write"""
-    dtype: str = "F16"
-    """F32, F16, BF16 or Q8_0 (8 bits)"""
+    weights: str = "fp16"
+    """how to keep them: fp32, fp16, bf16, int8 or int4; GGUF's names will do, such as Q8_0"""
     modelfile: bool = True
     """also write Ollama's Modelfile beside it"""
     force: bool = False
@@ -31,14 +31,12 @@ def gguf(config: GgufConfig) -> None:
     from groundup.weights import gguf as gguf_format
     from groundup.weights import modelfile, read_back
 
-    dtype, dtypes = config.dtype.upper(), gguf_format.ENCODERS
-    if dtype not in dtypes:
-        raise UsageError(f"dtype is {config.dtype!r}; valid values are {', '.join(dtypes)}", where="--dtype")
+    dtype = _dtype(config.model, config.weights)
     source, path, skipped = opening.open_model(config.model, config.out, force=config.force, replace=config.replace)
     gguf_format.refuse_elsewhere(source)
     if path.suffix != ".gguf":
         raise UsageError("--out must end in .gguf", where=config.out, hint=f"--out {path.with_suffix('.gguf')}")
-    facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "dtype": dtype}
+    facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "weights": dtype}
     facts["skipped"] = skipped
     if config.modelfile:
         beside = artifact.claim(path.with_name(f"{path.stem}.Modelfile"), replace=config.replace)
@@ -53,3 +51,18 @@ def gguf(config: GgufConfig) -> None:
     if config.modelfile:
         artifact.write_file(facts["modelfile"], modelfile.text(path.name, source))
     opening.tell(facts, config.json, config.quiet)
+
+
+def _dtype(model: str, weights: str) -> str:
+    """GGUF's name for how weights are to be kept."""
+    from groundup.inference.compiled.weights import NAMES
+    from groundup.weights.gguf import ENCODERS
+
+    dtype = NAMES.get(weights.lower(), weights.upper())
+    if dtype in ENCODERS:
+        return dtype
+    valid = ", ".join(name for name, each in NAMES.items() if each in ENCODERS)
+    hint = None
+    if dtype in NAMES.values():
+        hint = f"no file keeps {weights}, but an opened model does: groundup generate {model} --weights {weights}"
+    raise UsageError(f"weights are {weights!r}; valid values are {valid}", where="--weights", hint=hint)

@@ -1,6 +1,7 @@
 """`groundup export hf`."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from groundup.commands.export import opening
@@ -15,8 +16,8 @@ class HfConfig:
     """a run, a checkpoint, a Hugging Face folder or a GGUF file"""
     out: str = ""
     """folder to write"""
-    dtype: str = "keep"
-    """keep, float32, bfloat16 or float16"""
+    weights: str = "keep"
+    """how to keep them: keep (as they are), fp32, bf16 or fp16; for int8 and int4 there is export gguf"""
     max_shard_size: str = "5GB"
     """size of one file of weights, as 500MB or 5GB"""
     force: bool = False
@@ -35,25 +36,37 @@ def hf(config: HfConfig) -> None:
     from groundup import artifact
     from groundup.weights import huggingface, read_back, safetensors_writer
 
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "keep": None}
-    if config.dtype not in dtypes:
-        raise UsageError(f"dtype is {config.dtype!r}; valid values are {', '.join(dtypes)}", where="--dtype")
+    dtypes = {"keep": None, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    _check(config, dtypes)
     max_shard_bytes = _bytes(config.max_shard_size)
     source, path, skipped = opening.open_model(
         config.model, config.out, KIND, force=config.force, replace=config.replace
     )
     huggingface.refuse_elsewhere(source)
-    facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "dtype": config.dtype}
+    facts = {"out": str(path), "family": source.family, "parameters": source.n_parameters, "weights": config.weights}
     facts["skipped"] = skipped
     if config.dry_run:
         opening.tell(facts, config.json, config.quiet, dry_run=True)
         return
-    dtype = dtypes[config.dtype]
+    dtype = dtypes[config.weights]
     rounding = read_back.ROUNDINGS[safetensors_writer.NAMES[dtype]] if dtype else read_back.EXACT
     with artifact.writing(path, {"kind": KIND}, replace=config.replace) as folder:
         huggingface.write(folder, source, dtype, max_shard_bytes)
         facts |= opening.proven(source, huggingface.read(folder), rounding)
     opening.tell(facts, config.json, config.quiet)
+
+
+def _check(config: HfConfig, valid: Iterable[str]) -> None:
+    """Is there a way to keep weights so in such a folder? UsageError."""
+    if config.weights in valid:
+        return
+    what = f"weights are {config.weights!r}; valid values are {', '.join(valid)}"
+    hint = None
+    if config.weights.startswith("int"):
+        what = f"transformers opens weights of 8 or 4 bits only by further packages, each in its own format: {what}"
+        kind = "int4" if config.weights == "int4" else "int8"
+        hint = f"groundup export gguf {config.model} --out FILE.gguf --weights {kind}"
+    raise UsageError(what, where="--weights", hint=hint)
 
 
 def _bytes(size: str) -> int:
