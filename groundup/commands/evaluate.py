@@ -20,6 +20,10 @@ class Config:
     """windows per forward pass"""
     rows: int = 0
     """windows to measure; 0 takes all"""
+    engine: str = "auto"
+    """torch (any device) or compiled (CPU); auto takes torch, and the compiled one where --weights are asked for"""
+    weights: str = "auto"
+    """how the compiled engine keeps them: auto (as in the file), fp32, bf16, fp16, int8, int8-row, int4"""
     device: str = "auto"
     """auto, cpu, cuda, mps"""
     force: bool = False
@@ -35,32 +39,18 @@ def run(config: Config) -> dict[str, Any]:
     import numpy as np
     import orjson
 
-    from groundup import models
-    from groundup.data.batches import Windows
-    from groundup.data.encoding import end_id
-    from groundup.data.shards import Split, TokenData
     from groundup.errors import UsageError
+    from groundup.evaluate import held_out
     from groundup.evaluate.loss import byte_lengths, held_out_loss
-    from groundup.text import sources
-    from groundup.train.devices import device_for
-    from groundup.weights import checkpoint
 
     if not config.model or not config.data:
         raise UsageError("a model and data must be named", hint="groundup evaluate RUN --data FILE-OR-FOLDER")
-    loaded = checkpoint.load(config.model, device=str(device_for(config.device)), share=True, force=config.force)
-    for line in loaded.skipped:
+    speaker = _opened(config)
+    for line in speaker.skipped:
         print(f"skipped: {line}", file=sys.stderr)
-    tokenizer = loaded.needed_tokenizer()
-    path = Path(config.data)
-    if (path / "manifest.json").exists():
-        split = TokenData.open(path).split("val")
-    else:
-        texts = [tokenizer.encode(document.text) for document in sources.documents([path])]
-        split = Split.of_documents(texts, end_id(tokenizer))
-    context_length = config.context_length or models.shape_of(loaded.model).context_length
-    context_length = min(context_length, max(1, len(split.ids) - 1))
-    windows = Windows(split, context_length, config.batch_size, seed=0)
-    result = held_out_loss(loaded.model, windows.fixed(config.rows), byte_lengths(tokenizer))
+    split = held_out.split_of(Path(config.data), speaker.tokenizer)
+    windows = held_out.windows(split, config.context_length or speaker.context_length, config.rows, config.batch_size)
+    result = held_out_loss(speaker.model, windows, byte_lengths(speaker.tokenizer))
     result = {name: round(value, 6) if isinstance(value, float) else value for name, value in result.items()}
     if config.json:
         print(orjson.dumps(result).decode())
@@ -69,5 +59,26 @@ def run(config: Config) -> dict[str, Any]:
         print(f"perplexity    {result['perplexity']:.3f}")
         print(f"bits per byte {result.get('bits_per_byte', np.nan):.4f}")
         if not config.quiet:
-            print(f"{result['n_targets']:,} tokens in windows of {context_length}", file=sys.stderr)
+            length = windows[0].ids.shape[1]
+            print(f"{result['n_targets']:,} tokens in windows of {length}, by {speaker.engine}", file=sys.stderr)
     return result
+
+
+def _opened(config: Config) -> Any:
+    """A LanguageModel, by the engine that is asked for and no other."""
+    from groundup.errors import UsageError
+    from groundup.inference import language_model
+    from groundup.train.devices import device_for
+
+    engine = config.engine if config.engine != "auto" else "torch" if config.weights == "auto" else "compiled"
+    if engine == "torch" and config.weights != "auto":
+        raise UsageError("--weights are of the compiled engine", where="--engine torch", hint="--engine compiled")
+    if engine == "compiled" and config.device not in ("auto", "cpu"):
+        raise UsageError("the compiled engine runs on the CPU", where=f"--device {config.device}", hint="--device cpu")
+    return language_model.load(
+        config.model,
+        lambda: str(device_for(config.device)),
+        force=config.force,
+        engine=engine,
+        weights=config.weights,
+    )

@@ -81,6 +81,7 @@ def load(
     force: bool = False,
     engine: str = "torch",
     weights: str = "auto",
+    wait: bool = False,
     notice: Callable[[str], object] = lambda text: None,
     draft: Path | str = "",
     prompt_lookup: bool = False,
@@ -89,15 +90,16 @@ def load(
 
     device: for the torch engine; a function is called when that engine is taken, and not before, for it needs torch.
     engine: "torch", on any device; "compiled", on a CPU and without torch, where it knows the family; or "auto", the
-    compiled one on machines without a GPU, where it can serve at once. `notice` hears why it cannot. weights: how the
-    compiled engine keeps them, auto (as in the file), fp32, bf16, fp16, int8, int8-row or int4. draft: the path of a smaller
-    model that guesses ahead, opened in the same way; prompt_lookup: guess that the text repeats itself, see
-    speculative.py. Raises UsageError where there is no model, ArtefactError for one that is damaged or has no
-    tokenizer, and for a draft of another tokenizer; `force` passes over what it can, see `weights.checkpoint.load`.
+    compiled one on machines without a GPU, where it can serve at once, or after compiling with `wait`. `notice` hears
+    why it cannot. weights: how the compiled engine keeps them, auto (as in the file), fp32, bf16, fp16, int8, int8-row
+    or int4. draft: the path of a smaller model that guesses ahead, opened in the same way; prompt_lookup: guess that
+    the text repeats itself, see speculative.py. Raises UsageError where there is no model, ArtefactError for one that
+    is damaged or has no tokenizer, and for a draft of another tokenizer; `force` passes over what it can, see
+    `weights.checkpoint.load`.
     """
     if draft and prompt_lookup:
         raise UsageError("a draft model and prompt look-up both guess ahead", hint="leave one of them out")
-    opened = partial(_load, device=device, force=force, engine=engine, weights=weights, notice=notice)
+    opened = partial(_load, device=device, force=force, engine=engine, weights=weights, wait=wait, notice=notice)
     speaker = opened(path)
     if draft:
         return drafted_by(speaker, opened(draft))
@@ -120,13 +122,14 @@ def _load(
     force: bool,
     engine: str,
     weights: str,
+    wait: bool,
     notice: Callable[[str], object],
 ) -> LanguageModel:
     if engine not in ENGINES:
         raise UsageError(f"the engine is {engine!r}; valid values are {', '.join(ENGINES)}", where="--engine")
     if engine == "compiled" or (engine == "auto" and not (force or has_gpu() or compiled_code.is_off())):
         try:
-            return _load_compiled(path, weights, wait=engine == "compiled")
+            return _load_compiled(path, weights, wait=wait or engine == "compiled")
         except NotCompiled as reason:
             if engine == "compiled":
                 what = f"the compiled engine cannot take this model: {reason}"

@@ -3,17 +3,24 @@
 import dataclasses
 import functools
 import json
+import math
+import re
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from groundup import cli
+from groundup.data import shards
+from groundup.data.shards import TokenData
 from groundup.models import fast, gpt2, llama
+from groundup.text.records import Document
 from groundup.weights import checkpoint, huggingface, portable, read_back
 from tests.inference import tiny
+from tests.models.tiny import small
 
 IDS = torch.tensor([[5, 17, 40, 3, 8]])
 
@@ -104,6 +111,82 @@ def test_transformers_opens_the_gguf_file(run, logits, tmp_path):
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="tiny.gguf")
     with torch.no_grad():
         assert (theirs(IDS).logits - logits).abs().max() <= 1e-5
+
+
+# --- what it costs ---
+
+
+@pytest.fixture
+def trained(run, tmp_path):
+    """A run with the data that it held out, as training leaves them; its one checkpoint is the tiny model."""
+    shutil.copytree(run, tmp_path / "runs" / "mine" / "checkpoints" / "step-1")
+    mine = tmp_path / "runs" / "mine"
+    (mine / "latest").write_text("checkpoints/step-1")
+    (mine / "config.toml").write_text('data = "gone.txt"\n')
+    texts = [tiny.STORY.replace("cat", f"cat number {i}") for i in range(40)]
+    shards.prepare((Document(text) for text in texts), tiny.tokenizer(), mine / "data", val_fraction=0.25)
+    return mine
+
+
+def bits_per_byte(path, data):
+    """By torch's own cross-entropy, over the windows that are measured."""
+    model, tokenizer = checkpoint.load(path).model, tiny.tokenizer()
+    ids = torch.from_numpy(np.asarray(TokenData.open(data).split("val").ids[:]).astype(np.int64))
+    total, n_bytes = 0.0, 0
+    for start in range(0, len(ids) - 1, 96):
+        row = ids[start : start + 97]
+        with torch.no_grad():
+            loss = torch.nn.functional.cross_entropy(model(row[None, :-1])[0], row[1:], reduction="sum")
+        total += loss.item()
+        n_bytes += sum(len(tokenizer.token_bytes[id_]) for id_ in row[1:].tolist())
+    return total / math.log(2) / n_bytes
+
+
+def test_what_is_quantised_is_measured_on_what_the_run_held_out(trained, tmp_path, capsys):
+    pytest.importorskip("gguf")
+    assert exported(trained, tmp_path / "m.gguf", "gguf", "--weights", "int4", "--json") == 0
+    said = json.loads(capsys.readouterr().out)["bits_per_byte"]
+    assert said["before"] == pytest.approx(bits_per_byte(trained, trained / "data"), rel=1e-4)
+    assert said["after"] == pytest.approx(bits_per_byte(tmp_path / "m.gguf", trained / "data"), rel=1e-4)
+    assert (said["weights_before"], said["weights_after"]) == ("fp32", "int4")
+    assert said["text"] == str(trained / "data")
+
+    assert exported(trained, tmp_path / "m.gguf", "gguf", "--weights", "int8", "--replace") == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"int8: \d\.\d{4} bits per byte, fp32: \d\.\d{4} \([+-]\d\.\d\d%\), on [\d,]+ tokens of ", last)
+    assert exported(trained, tmp_path / "m.gguf", "gguf", "--weights", "fp16", "--replace") == 0
+    assert "bits per byte" not in capsys.readouterr().err, "16 bits are measured when that is asked for"
+
+
+def test_what_is_measured_can_be_named(run, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text(tiny.STORY * 20)
+    text = ["--measure", str(tmp_path / "text.txt")]
+    assert exported(run, tmp_path / "out", "hf", "--weights", "bf16", *text) == 0
+    assert re.search(r"^bf16: .* of .*text\.txt, by torch$", capsys.readouterr().err, re.MULTILINE)
+    assert exported(run, tmp_path / "gone", "hf", "--measure", str(tmp_path / "no.txt")) == 2
+    assert "error: there is no such text\n" in capsys.readouterr().err
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_model_without_its_text_is_exported_and_that_is_said(run, tmp_path, capsys):
+    pytest.importorskip("gguf")
+    assert exported(run, tmp_path / "m.gguf", "gguf", "--weights", "int8") == 0
+    assert "what it costs in bits per byte is not known: --measure TEXT would measure it" in capsys.readouterr().err
+
+
+def test_the_compiled_engine_measures_what_it_will_run(tmp_path, capsys):
+    pytest.importorskip("gguf")
+    sizes = {"vocab_size": 300, "d_model": 64, "n_heads": 4, "n_kv_heads": 2, "d_ff": 96, "context_length": 64}
+    checkpoint.save(tmp_path / "m", small("llama", noise=0.1, **sizes), tiny.tokenizer())
+    (tmp_path / "text.txt").write_text(tiny.STORY * 20)
+    options = ["--weights", "int8", "--measure", str(tmp_path / "text.txt"), "--json"]
+    assert exported(tmp_path / "m", tmp_path / "m.gguf", "gguf", *options) == 0
+    said = json.loads(capsys.readouterr().out)["bits_per_byte"]
+    assert said["engine"] == "compiled (int8)"
+    command = ["evaluate", str(tmp_path / "m.gguf"), "--data", str(tmp_path / "text.txt"), "--json"]
+    for options in ([], ["--engine", "compiled"]):
+        assert cli.main([*command, *options]) == 0
+        assert json.loads(capsys.readouterr().out)["bits_per_byte"] == pytest.approx(said["after"], rel=1e-5)
 
 
 # --- one file ---

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from groundup.commands.export import opening
+from groundup.commands.export import cost, opening
 from groundup.errors import UsageError
 
 KIND = "huggingface"
@@ -18,6 +18,8 @@ class HfConfig:
     """folder to write"""
     weights: str = "keep"
     """how to keep them: keep (as they are), fp32, bf16 or fp16; for int8 and int4 there is export gguf"""
+    measure: str = ""
+    """text files, a folder, or prepared token data: what the rounding costs there, in bits per byte"""
     max_shard_size: str = "5GB"
     """size of one file of weights, as 500MB or 5GB"""
     force: bool = False
@@ -48,11 +50,14 @@ def hf(config: HfConfig) -> None:
     if config.dry_run:
         opening.tell(facts, config.json, config.quiet, dry_run=True)
         return
+    text = cost.text_for(config, source, is_wanted=False)
     dtype = dtypes[config.weights]
     rounding = read_back.ROUNDINGS[safetensors_writer.NAMES[dtype]] if dtype else read_back.EXACT
     with artifact.writing(path, {"kind": KIND}, replace=config.replace) as folder:
         huggingface.write(folder, source, dtype, max_shard_bytes)
         facts |= opening.proven(source, huggingface.read(folder), rounding)
+    if text is not None:
+        facts["bits_per_byte"] = cost.measured(text, config, path)
     opening.tell(facts, config.json, config.quiet)
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groundup.commands.export import cost
 from groundup.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,3 +71,5 @@ def tell(facts: dict[str, Any], as_json: bool, quiet: bool, dry_run: bool = Fals
     else:
         difference, same = facts["logit_difference"], facts["same_choices"]
         print(f"answers: logits differ by {difference:.2g}, {same:.0%} the same choices", file=sys.stderr)
+    if "bits_per_byte" in facts:
+        print(cost.line(facts["bits_per_byte"]), file=sys.stderr)
