@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import NamedTuple
 
 from groundup import artifact
 from groundup.data import from_text
@@ -31,15 +32,22 @@ def windows(split: Split, context_length: int, n_rows: int = 0, batch_size: int 
     return Windows(split, context_length, batch_size, seed=0).fixed(n_rows)
 
 
-def of_run(checkpoint: Path, tokenizer: Tokenizer) -> Path | None:
-    """The token data that the run of a checkpoint was trained on, if it is still there and of this tokenizer."""
+class OfRun(NamedTuple):
+    """What a run was trained on: its token data, None if that is gone, and the tokens of a row, 0 if not known."""
+
+    data: Path | None = None
+    context_length: int = 0
+
+
+def of_run(checkpoint: Path, tokenizer: Tokenizer) -> OfRun:
+    """For a checkpoint in the folder of its run; token data of another tokenizer does not count."""
     run_dir = checkpoint.absolute().parent.parent
     try:
-        named = tomllib.loads((run_dir / "config.toml").read_text(encoding="utf-8")).get("data", "")
-    except (OSError, ValueError):  # not of a run
-        return None
+        said = tomllib.loads((run_dir / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return OfRun()
+    named = said.get("data", "")
     named = named[0] if isinstance(named, list) and named else named
-    for path in (run_dir / "data", Path(str(named))):
-        if (path / artifact.MANIFEST).exists() and TokenData.open(path).tokenizer_hash == tokenizer.hash:
-            return path
-    return None
+    found = [path for path in (run_dir / "data", Path(str(named))) if (path / artifact.MANIFEST).exists()]
+    fitting = [path for path in found if TokenData.open(path).tokenizer_hash == tokenizer.hash]
+    return OfRun(fitting[0] if fitting else None, int(said.get("context_length", 0)))

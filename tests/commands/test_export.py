@@ -122,19 +122,19 @@ def trained(run, tmp_path):
     shutil.copytree(run, tmp_path / "runs" / "mine" / "checkpoints" / "step-1")
     mine = tmp_path / "runs" / "mine"
     (mine / "latest").write_text("checkpoints/step-1")
-    (mine / "config.toml").write_text('data = "gone.txt"\n')
+    (mine / "config.toml").write_text('data = "gone.txt"\ncontext_length = 60\n')
     texts = [tiny.STORY.replace("cat", f"cat number {i}") for i in range(40)]
     shards.prepare((Document(text) for text in texts), tiny.tokenizer(), mine / "data", val_fraction=0.25)
     return mine
 
 
 def bits_per_byte(path, data):
-    """By torch's own cross-entropy, over the windows that are measured."""
+    """By torch's own cross-entropy, over windows as long as the rows of training."""
     model, tokenizer = checkpoint.load(path).model, tiny.tokenizer()
     ids = torch.from_numpy(np.asarray(TokenData.open(data).split("val").ids[:]).astype(np.int64))
     total, n_bytes = 0.0, 0
-    for start in range(0, len(ids) - 1, 96):
-        row = ids[start : start + 97]
+    for start in range(0, len(ids) - 1, 60):
+        row = ids[start : start + 61]
         with torch.no_grad():
             loss = torch.nn.functional.cross_entropy(model(row[None, :-1])[0], row[1:], reduction="sum")
         total += loss.item()

@@ -47,12 +47,14 @@ def text_for(config: Any, source: "Portable", *, is_wanted: bool) -> Text | None
                 "the model has no tokenizer, so no text can be measured", where=f"--measure {config.measure}"
             )
         return None
-    path = Path(config.measure) if config.measure else held_out.of_run(Path(source.where or ""), tokenizer)
+    run = held_out.of_run(Path(source.where or ""), tokenizer)
+    path = Path(config.measure) if config.measure else run.data
     if path is None:
         if not config.quiet:
             print("what it costs in bits per byte is not known: --measure TEXT would measure it", file=sys.stderr)
         return None
-    length = min(source.config.context_length, LONGEST)
+    # Beyond the rows it was trained on a model is worse, and that would be no news about its weights.
+    length = min(source.config.context_length, run.context_length or LONGEST, LONGEST)
     windows = held_out.windows(held_out.split_of(path, tokenizer), length, max(1, N_TOKENS // length))
     return Text(str(path), windows, tokenizer)
 
