@@ -6,7 +6,7 @@ from typing import Any
 
 from groundup import artifact
 from groundup.errors import ArtefactError, EnvironmentFault
-from groundup.inference.compiled import weights as kept
+from groundup.inference.compiled import reading
 from groundup.inference.compiled.code import CODE, compile_kind, load_runner
 from groundup.inference.compiled.shape import NotCompiled
 from groundup.tokenizer import files as tokenizer_files
@@ -51,7 +51,7 @@ def load(path: Path | str, weights: str = "auto", *, wait: bool = False) -> Open
     promised = None if where.is_file() else contract.read(where)
     if promised is not None:
         artifact.verify(where)
-    shape, model, is_interleaved = kept.read(files, weights)
+    shape, model, is_interleaved = reading.read(files, weights)
     tokenizer = _tokenizer(where, files)
     if promised is not None and promised.tokenizer_hash not in (None, tokenizer.hash):
         what = "the checkpoint does not keep its contract: the tokenizer is not the one it was saved with"

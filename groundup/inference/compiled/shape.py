@@ -176,33 +176,40 @@ def from_metadata(
 ) -> Shape:
     """The Shape of a GGUF file; `factors` are the numbers of `rope_freqs.weight`, by which pairs turn slower."""
     family = metadata.get("general.architecture")
-    if family not in ("llama", "qwen2", "qwen3"):
+    if family not in FAMILIES:
         raise NotCompiled(f"the compiled engine knows no GGUF of {str(family)[:40]}")
     values = {key.removeprefix(f"{family}."): value for key, value in metadata.items() if key.startswith(f"{family}.")}
     if unknown := sorted(values.keys() - GGUF_KEYS):
         raise NotCompiled(f"{family}.{unknown[0]} is not known")
-    scaling = values.get("rope.scaling.type", "none")
-    if scaling not in ("none", "linear"):
-        raise NotCompiled(f"rope.scaling.type is {scaling!r:.40}")
     try:
-        d_model, n_heads = values["embedding_length"], values["attention.head_count"]
-        head_dim = values.get("attention.key_length") or d_model // n_heads
-        theta = _precisely(metadata, "theta", values.get("rope.freq_base", 10_000.0))
-        frequencies = inverse_frequencies(theta, head_dim)
-        if scaling == "linear":
-            frequencies = (frequencies / np.float32(values["rope.scaling.factor"])).astype(np.float32)
-        if factors is not None:
-            frequencies = (frequencies / factors).astype(np.float32)
+        eps = "attention.layer_norm_epsilon" if family == "gpt2" else "attention.layer_norm_rms_epsilon"
+        n_heads = values["attention.head_count"]
         return Shape(
             family=str(family), vocab_size=vocab_size, context_length=values["context_length"],
-            n_layers=values["block_count"], d_model=d_model, n_heads=n_heads,
-            n_kv_heads=values.get("attention.head_count_kv") or n_heads, head_dim=head_dim,
-            d_ff=values["feed_forward_length"],
-            norm_eps=float(str(np.float32(values["attention.layer_norm_rms_epsilon"]))),
-            tie_embeddings=tie_embeddings, frequencies=frequencies,
+            n_layers=values["block_count"], d_model=values["embedding_length"], n_heads=n_heads,
+            n_kv_heads=values.get("attention.head_count_kv") or n_heads, head_dim=_head_dim(values),
+            d_ff=values["feed_forward_length"], norm_eps=float(str(np.float32(values[eps]))),
+            tie_embeddings=tie_embeddings, activation="gelu_tanh" if family == "gpt2" else "silu",
+            frequencies=np.empty(0, np.float32) if family == "gpt2" else _gguf_frequencies(metadata, values, factors),
         )  # fmt: skip
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise NotCompiled(f"the file's metadata is not complete: {error}") from error
+
+
+def _head_dim(values: Mapping[str, Any]) -> int:
+    return values.get("attention.key_length") or values["embedding_length"] // values["attention.head_count"]
+
+
+def _gguf_frequencies(metadata: Mapping[str, Any], values: Mapping[str, Any], factors: np.ndarray | None) -> np.ndarray:
+    """As Shape wants them."""
+    scaling = values.get("rope.scaling.type", "none")
+    if scaling not in ("none", "linear"):
+        raise NotCompiled(f"rope.scaling.type is {scaling!r:.40}")
+    theta = _precisely(metadata, "theta", values.get("rope.freq_base", 10_000.0))
+    frequencies = inverse_frequencies(theta, _head_dim(values))
+    if scaling == "linear":
+        frequencies = (frequencies / np.float32(values["rope.scaling.factor"])).astype(np.float32)
+    return frequencies if factors is None else (frequencies / factors).astype(np.float32)
 
 
 def _precisely(metadata: Mapping[str, Any], name: str, stored: float) -> float:

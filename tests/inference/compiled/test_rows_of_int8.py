@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from groundup.errors import ArtefactError
-from groundup.inference.compiled import rows_of_int8, weights
+from groundup.inference.compiled import reading, rows_of_int8
 from groundup.weights import huggingface, portable, tensors
 from tests.models.tiny import small
 
@@ -55,4 +55,4 @@ def test_what_is_no_number_is_said(kind, bad, tmp_path):
         model.blocks[0].mlp.down_proj.weight[3, 4] = bad
     huggingface.write(tmp_path, portable.of(model))
     with pytest.raises(ArtefactError, match="the weights cannot be kept as .* not finite"):
-        weights.read(tensors.open_model(tmp_path), kind)
+        reading.read(tensors.open_model(tmp_path), kind)
