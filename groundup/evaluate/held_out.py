@@ -9,6 +9,7 @@ from groundup.data import from_text
 from groundup.data.batches import Batch, Windows
 from groundup.data.encoding import end_id
 from groundup.data.shards import Split, TokenData
+from groundup.errors import GroundupError
 from groundup.text import sources
 from groundup.tokenizer.protocol import Tokenizer
 
@@ -48,6 +49,14 @@ def of_run(checkpoint: Path, tokenizer: Tokenizer) -> OfRun:
         return OfRun()
     named = said.get("data", "")
     named = named[0] if isinstance(named, list) and named else named
-    found = [path for path in (run_dir / "data", Path(str(named))) if (path / artifact.MANIFEST).exists()]
-    fitting = [path for path in found if TokenData.open(path).tokenizer_hash == tokenizer.hash]
-    return OfRun(fitting[0] if fitting else None, int(said.get("context_length", 0)))
+    fitting = [path for path in (run_dir / "data", Path(str(named))) if _is_of(tokenizer, path)]
+    length = said.get("context_length")
+    return OfRun(fitting[0] if fitting else None, length if isinstance(length, int) else 0)
+
+
+def _is_of(tokenizer: Tokenizer, path: Path) -> bool:
+    """Is this token data of a tokenizer?"""
+    try:
+        return (path / artifact.MANIFEST).exists() and TokenData.open(path).tokenizer_hash == tokenizer.hash
+    except GroundupError:  # something else, or damaged
+        return False
