@@ -50,7 +50,8 @@ class Checkup:
         if self._prompts:
             ids = [prompt[-longest:].tolist() for _, prompt in self._prompts]
             for (shown, _), made in zip(self._prompts, engine.generate(model, ids, self._settings), strict=True):
-                text = self._tokenizer.decode(made.text_ids)
+                # A young model may spell half of a surrogate pair, which no file of UTF-8 can hold.
+                text = self._tokenizer.decode(made.text_ids).encode("utf-8", "replace").decode()
                 self._run.sample(step, shown, text)
                 self._show(step, shown, text)
         began = time.monotonic()

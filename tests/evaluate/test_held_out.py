@@ -17,6 +17,10 @@ def prepared(path, tokenizer):
     return path
 
 
+def other_tokenizer():
+    return train(["other words, and more of them than there were before"] * 9, 270)
+
+
 def test_text_files_are_taken_whole_and_each_id_is_predicted_once(tmp_path):
     (tmp_path / "a.txt").write_text("One text. " * 30)
     tokenizer = tiny.tokenizer()
@@ -34,11 +38,14 @@ def test_token_data_of_another_tokenizer_is_refused(tmp_path):
     data = prepared(tmp_path / "data", tokenizer)
     assert held_out.split_of(data, tokenizer).name == "val"
     with pytest.raises(ArtefactError, match="the data was made with the tokenizer"):
-        held_out.split_of(data, train(["other words"], 280))
+        held_out.split_of(data, other_tokenizer())
 
 
 def test_what_a_run_was_trained_on(tmp_path, monkeypatch):
-    tokenizer, other = tiny.tokenizer(), train(["other words"], 280)
+    tokenizer, other = (
+        tiny.tokenizer(),
+        other_tokenizer(),
+    )
     step = tmp_path / "run" / "checkpoints" / "step-1"
     step.mkdir(parents=True)
     assert held_out.of_run(step, tokenizer) == held_out.OfRun(None, 0)
