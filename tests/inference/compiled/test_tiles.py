@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from groundup.inference.compiled import weights
+from groundup.inference.compiled import reading
 from groundup.inference.compiled.code import CODE, compile_kind
 from groundup.inference.compiled.tiles import HAS_TILES, SHAPES
 from groundup.inference.compiled.tiles_compiled import SUMS, TILE, begin_tiles, end_tiles, pack, tile_times
@@ -44,7 +44,7 @@ def test_it_is_numpys(n, rows, columns):
 def runners(tmp_path):
     """The same model with the matrix unit and without."""
     checkpoint.save(tmp_path / "m", small("llama", noise=0.1, **SIZES))
-    shape, found, _ = weights.read(tensors.open_model(tmp_path / "m"), "bf16")
+    shape, found, _ = reading.read(tensors.open_model(tmp_path / "m"), "bf16")
     compile_kind("BF16")
     make = CODE.load("runner").CompiledRunner
     return make(shape, found, n_threads=2), make(shape, found, n_threads=2, uses_tiles=False)
