@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from groundup.inference.compiled.exp_compiled import exp
-from groundup.inference.compiled.lanes import LANES, LONG, N_LANES, bytes_of, load, spread, store, turned
+from groundup.inference.compiled.lanes_compiled import LANES, LONG, N_LANES, bytes_of, load, spread, store, turned
 from groundup.inference.compiled.products_compiled import FAST
 
 PAGE = 64

@@ -18,7 +18,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from groundup.inference.compiled.lanes import (
+from groundup.inference.compiled.lanes_compiled import (
     BYTE,
     INTEGERS,
     LANES,
