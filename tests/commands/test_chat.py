@@ -222,9 +222,11 @@ class Terminal:
         command = [sys.executable, "-m", "groundup", "chat", *arguments]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TERM": kind, "COLUMNS": "200", "LINES": "50"}
         environment |= {"XDG_STATE_HOME": str(state)}
+        # A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start.
         self.process = subprocess.Popen(
-            command, stdin=other, stdout=other, stderr=other, env=environment, start_new_session=True
-        )
+            command, stdin=other, stdout=other, stderr=other, env=environment, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
         os.close(other)
         self.seen = ""
 
