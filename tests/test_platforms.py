@@ -5,6 +5,7 @@ gone, in an ASCII locale, with `PureWindowsPath`.
 """
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -123,6 +124,7 @@ if __name__ == "__main__":
 # --- what the source says ---
 
 
+@functools.cache
 def calls() -> list[tuple[str, ast.Call, ast.AST | None]]:
     """(where, call, what its result is asked for) of every call in the package."""
     found = []
