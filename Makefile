@@ -31,7 +31,7 @@ demo: $(VENV)/.ready ## build a tokenizer, a language model and a chat model her
 
 test: $(VENV)/.ready-for-tests ## every test, with coverage
 	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist worksteal --cov --cov-report=term
-	GROUNDUP_TEST_WITHOUT_SHAPES=1 $(BIN)/python -m pytest --quiet -m compiles
+	GROUNDUP_TEST_WITHOUT_SHAPES=1 $(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadfile -m compiles
 
 check: $(VENV)/.ready-for-tests ## ruff, pyright and every test
 	$(BIN)/ruff check

@@ -17,6 +17,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), *filter(None, [os.envi
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Two threads that wait for each other on a busy machine take ten times as long as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# torch.compile would start processes for its kernels, which first import torch.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 # Shapes in signatures are checked while the tests run; the number tower lets `theta=500_000` be a float. (jaxtyping's
 # own pytest option takes one package only when the checker has arguments.) `make test` turns it off for torch.compile.

@@ -59,11 +59,18 @@ def stepper(compiled: bool, told: list[str]) -> Stepper:
     return Stepper(model, Rows(), losses.next_token, config, distributed.World(torch.device("cpu")), notice=told.append)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What one test has compiled, the next one finds."""
+    return tmp_path_factory.mktemp("torch")
+
+
 @pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-def test_compiled_steps_are_the_plain_ones_in_one_graph(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+def test_compiled_steps_are_the_plain_ones_in_one_graph(cache, monkeypatch):
+    assert not os.listdir(cache)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     torch.compiler.reset()
     torch._dynamo.utils.counters.clear()
     told: list[str] = []
@@ -73,8 +80,8 @@ def test_compiled_steps_are_the_plain_ones_in_one_graph(tmp_path, monkeypatch):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-3)
         assert ours.norm == pytest.approx(theirs.norm, rel=2e-2)
         compiled.update(step, 4), plain.update(step, 4)
-    assert len(told) == 1 and str(tmp_path) in told[0]
-    assert os.listdir(tmp_path)
+    assert len(told) == 1 and str(cache) in told[0]
+    assert os.listdir(cache)
 
     counted = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     model = compiled.precise.working
@@ -121,8 +128,8 @@ else:
 
 
 @pytest.mark.compiles
-def test_resumed_with_compile_on_ends_with_the_same_bits(tmp_path):
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+def test_resumed_with_compile_on_ends_with_the_same_bits(cache):
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(cache)}
     ends = [
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", RESUMED, how],
