@@ -20,12 +20,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # torch.compile would start processes for its kernels, which first import torch.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
-# Shapes in signatures are checked while the tests run; the number tower lets `theta=500_000` be a float. (jaxtyping's
-# own pytest option takes one package only when the checker has arguments.) `make test` turns it off for torch.compile.
+# Shapes in signatures are checked while the tests run; see shapes.py. (jaxtyping's own pytest option takes one package
+# only when the checker has arguments.) `make test` turns it off for torch.compile.
 HOOKED = ["groundup.layers", "groundup.models", "groundup.optim", "groundup.train"]
 if importlib.util.find_spec("torch") is not None and not os.environ.get("GROUNDUP_TEST_WITHOUT_SHAPES"):
-    jaxtyping = importlib.import_module("jaxtyping")
-    jaxtyping.install_import_hook(HOOKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+    importlib.import_module("tests.shapes").check_in(HOOKED)
 
 # The rooms without torch are tested on every Python, also where torch is not installed.
 if importlib.util.find_spec("torch") is None:
