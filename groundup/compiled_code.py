@@ -47,12 +47,15 @@ class CompiledCode:
 
     @cached_property
     def _version(self) -> str:
-        """A hash of all that the compiled code depends on. numba itself looks only at the file of each function."""
+        """A hash of all that the compiled code depends on.
+
+        numba itself looks at where the file of each function lies, and when it was written, and at no other file.
+        """
         digest = hashlib.sha256(repr((sys.version_info[:3], platform.machine(), processor())).encode())
         for name in self.libraries:
             digest.update(metadata.version(name).encode())
         for file in self._files():
-            digest.update(file.read_bytes())
+            digest.update(f"{file} {file.stat().st_mtime_ns}".encode() + file.read_bytes())
         return digest.hexdigest()[:16]
 
     def is_ready(self, part: str = "") -> bool:
