@@ -129,7 +129,7 @@ def _load(
         raise UsageError(f"the engine is {engine!r}; valid values are {', '.join(ENGINES)}", where="--engine")
     if engine == "compiled" or (engine == "auto" and not (force or has_gpu() or compiled_code.is_off())):
         try:
-            return _load_compiled(path, weights, wait=wait or engine == "compiled")
+            return _load_compiled(path, weights, wait=wait or engine == "compiled", force=force)
         except NotCompiled as reason:
             if engine == "compiled":
                 what = f"the compiled engine cannot take this model: {reason}"
@@ -149,14 +149,14 @@ def has_gpu() -> bool:
     return any(Path(file).exists() for file in ("/dev/nvidia0", "/dev/kfd"))
 
 
-def _load_compiled(path: Path | str, weights: str, wait: bool) -> LanguageModel:
+def _load_compiled(path: Path | str, weights: str, wait: bool, force: bool) -> LanguageModel:
     from groundup.inference.compiled import load as compiled
 
     try:
-        opened = compiled.load(path, weights, wait=wait)
+        opened = compiled.load(path, weights, wait=wait, force=force)
     except ImportError as error:  # no numba for this machine
         raise NotCompiled(f"numba cannot be imported: {error}") from error
-    return _speaker(opened.runner, opened.tokenizer, opened.path, opened.facts)
+    return _speaker(opened.runner, opened.tokenizer, opened.path, opened.facts, opened.skipped)
 
 
 def _load_torch(path: Path | str, device: str, force: bool) -> LanguageModel:

@@ -9,7 +9,7 @@ Reading it takes no torch, which is imported where a model is asked.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def describe(
     """
     from groundup import models
 
-    ids = [7919 * i % shape.vocab_size for i in range(min(PROBE_LENGTH, shape.context_length))]
+    ids = _probe_ids(shape)
     return Contract(
         format_version=FORMAT_VERSION,
         family=models.name_of(shape),
@@ -99,7 +99,33 @@ def check(
 
     shape = models.shape_of(model)
     found = describe(shape, tokenizer, model if promised.probe_logits else None)
-    differing = list(_differences(promised, found, shape, str(folder)))
+    _refuse(list(_differences(promised, found, shape, str(folder))), folder, skipped)
+
+
+def check_answer(
+    promised: Contract,
+    shape: Any,
+    answer: Callable[[list[int]], Any],
+    tolerance: float,
+    folder: Path,
+    skipped: list[str] | None = None,
+) -> None:
+    """As `check`, but of the probe alone and for any engine: `answer` gives the logits (vocab_size,) after these ids.
+
+    `shape` tells the model's vocab_size and context_length; tolerance: how far off a logit may be, as a share of the
+    largest.
+    """
+    if not promised.probe_logits:
+        return
+    ids = _probe_ids(shape)
+    if promised.probe_ids != ids:
+        differing = [_differing("probe_ids", promised.probe_ids, ids)]
+    else:
+        differing = list(_off(promised, _spread(answer(ids)), tolerance))
+    _refuse(differing, folder, skipped)
+
+
+def _refuse(differing: list[str], folder: Path, skipped: list[str] | None) -> None:
     if skipped is not None:
         skipped += differing
     elif differing:
@@ -118,17 +144,23 @@ def _differences(promised: Contract, found: Contract, shape: Any, where: str) ->
             for name in ("rope_layout", "tokenizer_hash", "template_hash", "probe_ids")
         ),
     ]
-    differing = [
-        f"{name} is {theirs!r}, and was {ours!r} when it was saved" for name, ours, theirs in fields if ours != theirs
-    ]
+    differing = [_differing(*each) for each in fields if each[1] != each[2]]
     yield from differing
-    if differing or not promised.probe_logits:
+    if promised.probe_logits and not differing:
+        yield from _off(promised, found.probe_logits, PROBE_TOLERANCE)
+
+
+def _differing(name: str, ours: Any, theirs: Any) -> str:
+    return f"{name} is {theirs!r}, and was {ours!r} when it was saved"
+
+
+def _off(promised: Contract, logits: list[float], tolerance: float) -> Iterator[str]:
+    """A line if the answer to the probe is not the one that was promised."""
+    if len(logits) != len(promised.probe_logits):
+        yield f"the probe has {len(logits)} logits, and had {len(promised.probe_logits)} when it was saved"
         return
-    if len(found.probe_logits) != len(promised.probe_logits):
-        yield f"the probe has {len(found.probe_logits)} logits, and had {len(promised.probe_logits)} when it was saved"
-        return
-    error = max(abs(a - b) for a, b in zip(found.probe_logits, promised.probe_logits, strict=True))
-    if not error <= PROBE_TOLERANCE * max(map(abs, promised.probe_logits)):  # so written, NaN fails too
+    error = max(abs(a - b) for a, b in zip(logits, promised.probe_logits, strict=True))
+    if not error <= tolerance * max(map(abs, promised.probe_logits)):  # so written, NaN fails too
         yield f"a logit of the probe is off by {error:.2g}: the model does not answer as it did when it was saved"
 
 
@@ -154,6 +186,15 @@ def check_vocabulary(vocab_size: int, tokenizer: Tokenizer | None, folder: Path)
         )
 
 
+def _probe_ids(shape: Any) -> list[int]:
+    return [7919 * i % shape.vocab_size for i in range(min(PROBE_LENGTH, shape.context_length))]
+
+
+def _spread(logits: Any) -> list[float]:
+    """Of the logits (vocab_size,), those that are kept; of torch or numpy."""
+    return logits[:: max(1, len(logits) // PROBE_LENGTH)][:PROBE_LENGTH].tolist()
+
+
 def _probe(model: Any, ids: list[int]) -> list[float]:
     import torch
 
@@ -161,7 +202,7 @@ def _probe(model: Any, ids: list[int]) -> list[float]:
     with torch.no_grad():
         logits = model.eval()(torch.tensor([ids], device=device))[0, -1].float()
     model.train(was_training)
-    return logits[:: max(1, len(logits) // PROBE_LENGTH)][:PROBE_LENGTH].tolist()
+    return _spread(logits)
 
 
 def _template_hash(tokenizer: Tokenizer | None) -> str | None:

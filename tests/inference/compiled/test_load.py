@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import safetensors.torch
 import torch
 
 from groundup import compiled_code
@@ -12,6 +13,7 @@ from groundup.errors import ArtefactError, EnvironmentFault, UsageError
 from groundup.inference import language_model
 from groundup.inference.compiled import load as compiled
 from groundup.inference.compiled.code import CODE, compile_kind
+from groundup.inference.compiled.weights import NAMES
 from groundup.inference.completing import complete
 from groundup.inference.settings import Settings
 from groundup.weights import checkpoint, gguf, portable
@@ -112,6 +114,44 @@ def test_weights_that_are_cut_or_mixed_up(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ArtefactError):
+        compiled.load(folder)
+
+
+def with_interleaved_keys(folder):
+    """Rows of a matrix in the order of another layout of RoPE: every number is there, and the model is another one."""
+    file, name = folder / "model.safetensors", "model.layers.1.self_attn.k_proj.weight"
+    numbers = safetensors.torch.load_file(file)
+    numbers[name] = numbers[name].unflatten(0, (2, 2, 8)).transpose(1, 2).flatten(0, 2).contiguous()
+    safetensors.torch.save_file(numbers, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("weights", ["fp32", "bf16", "fp16", "int8"])
+def test_a_changed_weight_shows_in_the_probe(weights, folder):
+    compile_kind(NAMES[weights])
+    assert not compiled.load(folder, weights, force=True).skipped
+    with_interleaved_keys(folder)
+    with pytest.raises(ArtefactError, match=r"a logit of the probe is off by [\d.]+: the model does not answer"):
+        compiled.load(folder, weights)
+    [line] = language_model.load(folder, engine="compiled", weights=weights, force=True).skipped
+    assert "a logit of the probe is off by" in line
+
+
+def test_a_changed_weight_is_refused_by_both_engines_alike(folder):
+    with_interleaved_keys(folder)
+    refused = []
+    for engine in ("torch", "compiled"):
+        with pytest.raises(ArtefactError) as caught:
+            language_model.load(folder, engine=engine)
+        refused.append((caught.value.what, caught.value.where, caught.value.hint))
+    assert refused[0] == refused[1]
+
+
+def test_a_probe_of_ids_that_the_model_has_not_is_not_asked(folder):
+    file = folder / "groundup.json"
+    content = json.loads(file.read_text())
+    content["probe_ids"] = [999_999]
+    file.write_text(json.dumps(content).ljust(file.stat().st_size))  # of the size that the manifest knows
+    with pytest.raises(ArtefactError, match=r"probe_ids is \[0, 119, .*\], and was \[999999\] when it was saved"):
         compiled.load(folder)
 
 
