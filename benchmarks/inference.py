@@ -5,6 +5,7 @@
     python benchmarks/inference.py --only decode --quick
 
 Llamas of 110 and 15 million parameters with random weights; a file of each for every side, made from the same numbers.
+A published model of 135 million besides, if its file is there (inference_real.py).
 llama.cpp is llama-cpp-python, built from its source (extra bench-llama-cpp), called token by token at its lowest level,
 with as many threads. Greedy tokens of ours and llama.cpp's on the same F16 file must be equal before anything is timed.
 On some virtual machines llama.cpp's kernels for repacked Q8_0 weights end the process; it then runs without them, and
@@ -18,13 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import harness
 import inference_drafts
+import inference_real
 import numpy as np
 from harness import Row
 
@@ -84,11 +86,11 @@ class Ours:
 
         self.runner: Any = load.load(path, weights, wait=True).runner
 
-    def decode(self, n_new: int) -> list[int]:
+    def decode(self, n_new: int, prompt: Sequence[int] = PROMPT) -> list[int]:
         from groundup.inference.runner import Work
 
         state, ids = self.runner.open(), []
-        row = self.runner.run([Work(state, PROMPT)])[0]
+        row = self.runner.run([Work(state, prompt)])[0]
         for _ in range(n_new):
             ids.append(int(row.argmax()))
             row = self.runner.run([Work(state, ids[-1:])])[0]
@@ -147,14 +149,19 @@ class LlamaCpp:
     def clear(self) -> None:
         self.api.llama_memory_clear(self.api.llama_get_memory(self.context), True)
 
-    def decode(self, n_new: int) -> list[int]:
+    def decode(self, n_new: int, prompt: Sequence[int] = PROMPT) -> list[int]:
         self.clear()
         ids: list[int] = []
-        [row] = self.run([(id_, i, 0, i + 1 == len(PROMPT)) for i, id_ in enumerate(PROMPT)])
+        [row] = self.run([(id_, i, 0, i + 1 == len(prompt)) for i, id_ in enumerate(prompt)])
         for i in range(n_new):
             ids.append(int(row.argmax()))
-            [row] = self.run([(ids[-1], len(PROMPT) + i, 0, True)])
+            [row] = self.run([(ids[-1], len(prompt) + i, 0, True)])
         return ids
+
+    def likeliest(self, ids: Sequence[int]) -> list[int]:
+        """What comes next after each."""
+        self.clear()
+        return [int(row.argmax()) for row in self.run([(id_, i, 0, True) for i, id_ in enumerate(ids)])]
 
     def prefill(self, ids: list[int]) -> None:
         self.clear()
@@ -258,6 +265,13 @@ def measure(size: str, repetitions: int, what: list[str]) -> dict[str, Any]:
         return found
 
 
+def measure_real(path: str, repetitions: int) -> dict[str, Any]:
+    """See inference_real.py."""
+    ours, theirs = Ours(Path(path)), LlamaCpp(Path(path), can_repack(Path(path)))
+    found = inference_real.seconds(ours, theirs, inference_real.prompt_ids(Path(path)), repetitions)
+    return found | {"kept": ours.runner.kept_as}
+
+
 def measure_start(repetitions: int) -> dict[str, Any]:
     """Seconds until the command has printed its first token, and the most memory it held, with a warm cache."""
     with tempfile.TemporaryDirectory() as place:
@@ -303,107 +317,66 @@ def draft_rows(repetitions: int) -> Iterator[Row]:
             yield Row(name, "tokens/s", rate[way], rate["none"], "no draft", note=found["right"][way])
 
 
+GOALS = {
+    "110M": (("bf16", "F16", 1.0), ("int8", "Q8_0", 1.4)),
+    "15M": (("bf16", "F16", 2.5), ("int8", "Q8_0", 1.0)),
+}
+"""Of one sequence: how ours are kept, llama.cpp's, and how many times as fast we should be."""
+
+
 def rows(repetitions: int, only: list[str]) -> list[Row]:
     made: list[Row] = []
     what = [each for each in ("decode", "prefill", "batch") if each in only]
-    goals = {
-        "110M": (("bf16", "F16", 1.0), ("int8", "Q8_0", 1.4)),
-        "15M": (("bf16", "F16", 2.5), ("int8", "Q8_0", 1.0)),
-    }
     for size in SHAPES if what else ():
-        print(f"inference, {size} ...", file=sys.stderr)
-        try:
-            found = harness.in_child("inference:measure", size, repetitions, what if size == "110M" else ["decode"])
-        except RuntimeError as error:
-            made.append(Row(f"{size}", "tokens/s", failed=str(error)))
-            continue
-        note = "" if found["repacks"] else "llama.cpp without repacking"
-        for ours, theirs, least in goals[size] if "decode" in what else ():
-            times = found["decode"]
-            per_second = {name: N_NEW / seconds for name, seconds in times.items()}
-            is_q8 = theirs == "Q8_0"
-            about = f"{found['same_q8']} of {N_NEW} tokens equal" + (f"; {note}" if note else "") if is_q8 else None
-            made.append(
-                Row(f"{size}, one sequence, {ours}", "tokens/s", per_second[f"ours {ours}"],
-                    per_second[f"llama.cpp {theirs}"], f"llama.cpp {theirs}", least, note=about)
-            )  # fmt: skip
-            if size == "110M" and ours == "bf16":
-                made.append(
-                    Row(f"{size}, one sequence, bf16", "tokens/s", per_second["ours bf16"], per_second["transformers"],
-                        "transformers bf16", 4.0)
-                )  # fmt: skip
-        if size != "110M":
-            continue
-        if "prefill" in what:
-            rate = {name: N_PREFILL / seconds for name, seconds in found["prefill"].items()}
-            made.append(
-                Row(
-                    f"{size}, prompt of {N_PREFILL}, bf16",
-                    "tokens/s",
-                    rate["ours bf16"],
-                    rate["llama.cpp F16"],
-                    "llama.cpp F16",
-                    1.2,
-                )
-            )
-            made.append(
-                Row(
-                    f"{size}, prompt of {N_PREFILL}, int8",
-                    "tokens/s",
-                    rate["ours int8"],
-                    rate["llama.cpp Q8_0"],
-                    "llama.cpp Q8_0",
-                    None,
-                    note=note or None,
-                )
-            )
-        for n in (8, 32) if "batch" in what else ():
-            rate = {name: n / seconds for name, seconds in found[f"batch {n}"].items()}
-            ours = max(rate["ours bf16"], rate["ours int8"])
-            made.append(
-                Row(
-                    f"{size}, {n} sequences, our best",
-                    "tokens/s",
-                    ours,
-                    rate["llama.cpp Q8_0"],
-                    "llama.cpp Q8_0",
-                    1.2,
-                    note=note or None,
-                )
-            )
-            made.append(
-                Row(
-                    f"{size}, {n} sequences, bf16",
-                    "tokens/s",
-                    rate["ours bf16"],
-                    rate["transformers"],
-                    "transformers bf16",
-                    1.5,
-                )
-            )
+        made += size_rows(size, repetitions, what if size == "110M" else ["decode"])
+    if "real" in only:
+        made.append(inference_real.row(repetitions))
     if "drafts" in only:
         made += draft_rows(max(3, repetitions // 2))
     if "start" in only:
-        print("inference, start ...", file=sys.stderr)
-        found = harness.in_child("inference:measure_start", max(3, repetitions // 2))
-        made.append(
-            Row(
-                "15M, first token of the command, warm cache",
-                "s",
-                min(found["seconds"]),
-                limit=1.0,
-                note=f"median {statistics.median(found['seconds']):.2f} s, torch imported: {found['torch']}",
-            )
-        )
-        made.append(
-            Row(
-                "15M, most memory of the command beyond its weights",
-                "MB",
-                found["peak"] - found["weights"],
-                note="with Python and numba",
-            )
-        )
+        made += start_rows(max(3, repetitions // 2))
     return made
+
+
+def size_rows(size: str, repetitions: int, what: list[str]) -> Iterator[Row]:
+    print(f"inference, {size} ...", file=sys.stderr)
+    try:
+        found = harness.in_child("inference:measure", size, repetitions, what)
+    except RuntimeError as error:
+        yield Row(size, "tokens/s", failed=str(error))
+        return
+    note = None if found["repacks"] else "llama.cpp without repacking"
+
+    def row(name: str, rate: dict[str, float], ours: str, theirs: str, least: float | None, note: str | None) -> Row:
+        peer = "transformers bf16" if theirs == "transformers" else theirs
+        return Row(f"{size}, {name}", "tokens/s", rate[ours], rate[theirs], peer, least, note=note)
+
+    if "decode" in what:
+        rate = {name: N_NEW / seconds for name, seconds in found["decode"].items()}
+        for ours, theirs, least in GOALS[size]:
+            about = [f"{found['same_q8']} of {N_NEW} tokens equal", *([note] if note else [])]
+            about = "; ".join(about) if theirs == "Q8_0" else None
+            yield row(f"one sequence, {ours}", rate, f"ours {ours}", f"llama.cpp {theirs}", least, about)
+            if "transformers" in rate and ours == "bf16":
+                yield row("one sequence, bf16", rate, "ours bf16", "transformers", 4.0, None)
+    if "prefill" in what:
+        rate = {name: N_PREFILL / seconds for name, seconds in found["prefill"].items()}
+        yield row(f"prompt of {N_PREFILL}, bf16", rate, "ours bf16", "llama.cpp F16", 1.2, None)
+        yield row(f"prompt of {N_PREFILL}, int8", rate, "ours int8", "llama.cpp Q8_0", None, note)
+    for n in (8, 32) if "batch" in what else ():
+        rate = {name: n / seconds for name, seconds in found[f"batch {n}"].items()}
+        best = max(("ours bf16", "ours int8"), key=rate.__getitem__)
+        yield row(f"{n} sequences, our best", rate, best, "llama.cpp Q8_0", 1.2, note)
+        yield row(f"{n} sequences, bf16", rate, "ours bf16", "transformers", 1.5, None)
+
+
+def start_rows(repetitions: int) -> Iterator[Row]:
+    print("inference, start ...", file=sys.stderr)
+    found = harness.in_child("inference:measure_start", repetitions)
+    note = f"median {statistics.median(found['seconds']):.2f} s, torch imported: {found['torch']}"
+    yield Row("15M, first token of the command, warm cache", "s", min(found["seconds"]), limit=1.0, note=note)
+    beyond = found["peak"] - found["weights"]
+    yield Row("15M, most memory of the command beyond its weights", "MB", beyond, note="with Python and numba")
 
 
 def main() -> int:
@@ -411,7 +384,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one object a row instead of a table")
     parser.add_argument("--write", action="store_true", help="put the table into BENCHMARK.md")
     parser.add_argument("--quick", action="store_true", help="two repetitions, which shows that all of it runs")
-    parts = ["decode", "prefill", "batch", "drafts", "start"]
+    parts = ["decode", "prefill", "batch", "real", "drafts", "start"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="these rows")
     parser.add_argument("--repetitions", type=int, default=8, metavar="N", help="of each side, in turns (8)")
     options = parser.parse_args()
