@@ -1,4 +1,4 @@
-"""Numbers packed in blocks, as GGUF files hold them: bytes to float32, and float32 to Q8_0, Q4_0, F16 and BF16.
+"""Numbers packed in blocks, as GGUF files hold them: bytes to float32, and float32 to Q8_0, Q4_0, Q4_1, F16 and BF16.
 
 A quantised tensor is a row of equal blocks. A block holds 32 or 256 numbers as small integers q, with what turns them
 back into numbers: a scale d, in some types also a minimum m. The types named K ("super-blocks") cut 256 numbers into
@@ -126,13 +126,19 @@ def quantise_q8_0(numbers: np.ndarray) -> np.ndarray:
     d is the largest magnitude of the block / 127, and q = number / d rounded, halves away from zero, as ggml does it.
     Raises ValueError if a number is not finite, or so large that d is not finite in f16.
     """
+    return _in_blocks(numbers, "Q8_0", _to_q8_0)
+
+
+def _in_blocks(numbers: np.ndarray, dtype: str, pack: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """float32 (..., n) by `pack`, which takes blocks (many, 32): uint8 (..., n / 32 * bytes of a block)."""
     if numbers.shape[-1] % 32:
-        raise ValueError(f"a row of {numbers.shape[-1]} numbers cannot be Q8_0; valid lengths are multiples of 32")
-    packed = np.empty((numbers.size // 32, 34), np.uint8)
+        raise ValueError(f"a row of {numbers.shape[-1]} numbers cannot be {dtype}; valid lengths are multiples of 32")
+    n_bytes = BLOCKS[dtype].n_bytes
+    packed = np.empty((numbers.size // 32, n_bytes), np.uint8)
     blocks = numbers.reshape(-1, 32)
     for start in range(0, len(blocks), STRETCH // 32):
-        packed[start : start + STRETCH // 32] = _to_q8_0(blocks[start : start + STRETCH // 32].astype(np.float32))
-    return packed.reshape(*numbers.shape[:-1], numbers.shape[-1] // 32 * 34)
+        packed[start : start + STRETCH // 32] = pack(blocks[start : start + STRETCH // 32].astype(np.float32))
+    return packed.reshape(*numbers.shape[:-1], numbers.shape[-1] // 32 * n_bytes)
 
 
 def _to_q8_0(blocks: np.ndarray) -> np.ndarray:
@@ -171,13 +177,7 @@ def quantise_q4_0(numbers: np.ndarray) -> np.ndarray:
 
     d is the number of largest magnitude / -8, so that this one is kept best, as ggml does it. ValueError as Q8_0.
     """
-    if numbers.shape[-1] % 32:
-        raise ValueError(f"a row of {numbers.shape[-1]} numbers cannot be Q4_0; valid lengths are multiples of 32")
-    packed = np.empty((numbers.size // 32, 18), np.uint8)
-    blocks = numbers.reshape(-1, 32)
-    for start in range(0, len(blocks), STRETCH // 32):
-        packed[start : start + STRETCH // 32] = _to_q4_0(blocks[start : start + STRETCH // 32].astype(np.float32))
-    return packed.reshape(*numbers.shape[:-1], numbers.shape[-1] // 32 * 18)
+    return _in_blocks(numbers, "Q4_0", _to_q4_0)
 
 
 def _to_q4_0(blocks: np.ndarray) -> np.ndarray:
@@ -191,6 +191,28 @@ def _to_q4_0(blocks: np.ndarray) -> np.ndarray:
     inverse[np.isinf(inverse)] = 0
     q = np.minimum(15, (blocks * inverse + np.float32(8.5)).astype(np.int8)).astype(np.uint8)
     return np.concatenate([d_f16.view(np.uint8), q[:, :16] | q[:, 16:] << 4], axis=1)
+
+
+def quantise_q4_1(numbers: np.ndarray) -> np.ndarray:
+    """float32 (..., n) with n a multiple of 32 -> uint8 (..., n / 32 * 20).
+
+    m is the smallest number, and d the distance to the largest / 15, as ggml does it. ValueError as Q8_0.
+    """
+    return _in_blocks(numbers, "Q4_1", _to_q4_1)
+
+
+def _to_q4_1(blocks: np.ndarray) -> np.ndarray:
+    m = blocks.min(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+        d = (blocks.max(axis=1, keepdims=True) - m) / np.float32(15)
+    d_f16, m_f16 = round_f16(d), round_f16(m)
+    if not (np.isfinite(d_f16).all() and np.isfinite(m_f16).all()):
+        raise ValueError("there are numbers that are not finite, or too large for Q4_1; valid numbers are below 6.5e4")
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = 1 / d
+    inverse[np.isinf(inverse)] = 0
+    q = np.minimum(15, ((blocks - m) * inverse + np.float32(0.5)).astype(np.int8)).astype(np.uint8)
+    return np.concatenate([d_f16.view(np.uint8), m_f16.view(np.uint8), q[:, :16] | q[:, 16:] << 4], axis=1)
 
 
 #   Q5_0   | d f16 | 4 bytes high | 16 bytes low |          22 bytes, number i = d * (q[i] - 16)

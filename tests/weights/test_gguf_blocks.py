@@ -11,6 +11,7 @@ from groundup.weights.gguf_blocks import (
     BLOCKS,
     dequantise,
     quantise_q4_0,
+    quantise_q4_1,
     quantise_q8_0,
     round_bf16,
     round_f16,
@@ -85,17 +86,20 @@ def test_no_blocks():
     assert quantise_q8_0(np.empty((0, 32), np.float32)).shape == (0, 34)
 
 
-# --- to Q8_0 ---
+# --- to Q8_0, Q4_0 and Q4_1 ---
+
+QUANTISE = {"Q8_0": quantise_q8_0, "Q4_0": quantise_q4_0, "Q4_1": quantise_q4_1}
 
 
+@pytest.mark.parametrize("dtype", QUANTISE)
 @pytest.mark.parametrize("shape", [(32,), (3, 64), (2, 3, 96), (700, 256)])
-def test_q8_0_the_same_bytes_as_gguf(shape, gguf):
+def test_the_same_bytes_as_gguf(shape, dtype, gguf):
     generator = np.random.default_rng(0)
     for scale in (1, 1e-3, 1e4, 1e-7, 1e-12):
         numbers = generator.standard_normal(shape).astype(np.float32) * np.float32(scale)
         numbers.reshape(-1, 32)[0] = 0
-        theirs = gguf.quants.quantize(numbers, gguf.GGMLQuantizationType.Q8_0)
-        assert np.array_equal(quantise_q8_0(numbers), theirs)
+        theirs = gguf.quants.quantize(numbers, gguf.GGMLQuantizationType[dtype])
+        assert np.array_equal(QUANTISE[dtype](numbers), theirs)
 
 
 def test_q8_0_rounds_halves_away_from_zero(gguf):
@@ -116,17 +120,20 @@ def test_q8_0_there_and_back_is_near(numbers):
     assert np.abs(back - numbers).max() <= largest * (0.5 / 127 + 2**-11) + 127 * 2**-25
 
 
+@pytest.mark.parametrize("dtype", QUANTISE)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 9e6])
-def test_q8_0_refuses_what_it_cannot_hold(bad):
+def test_what_a_type_cannot_hold_is_refused(bad, dtype):
     numbers = np.zeros((2, 64), np.float32)
-    numbers[1, 40] = bad
-    with pytest.raises(ValueError, match="not finite, or too large"):
-        quantise_q8_0(numbers)
+    for whole_block in (False, True):
+        numbers[1, 32 if whole_block else 40 :] = bad
+        with pytest.raises(ValueError, match="not finite, or too large"):
+            QUANTISE[dtype](numbers)
 
 
-def test_q8_0_refuses_rows_that_are_no_blocks():
+@pytest.mark.parametrize("dtype", QUANTISE)
+def test_rows_that_are_no_blocks_are_refused(dtype):
     with pytest.raises(ValueError, match="multiples of 32"):
-        quantise_q8_0(np.zeros((32, 48), np.float32))
+        QUANTISE[dtype](np.zeros((32, 48), np.float32))
 
 
 # --- to Q4_0 ---

