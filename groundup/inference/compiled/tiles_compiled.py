@@ -33,7 +33,7 @@ from groundup.inference.compiled.lanes_compiled import (
     turned,
 )  # fmt: skip
 from groundup.inference.compiled.products_compiled import times
-from groundup.inference.compiled.tiles import HAS_TILES
+from groundup.inference.compiled.tiles import KNOWS_TILES
 
 TILE = 16
 """Rows of weights, or vectors, of a tile."""
@@ -76,7 +76,7 @@ def begin_tiles(typingctx, shapes):  # pyright: ignore[reportUnusedParameter]
     """This thread is going to use tiles, of the shapes in `tiles.SHAPES`."""
 
     def codegen(context, builder, signature, arguments):
-        if HAS_TILES:
+        if KNOWS_TILES:
             call(builder, "llvm.x86.ldtilecfg", bytes_of(context, builder, signature, arguments, 0).start)
         return context.get_dummy_value()
 
@@ -88,7 +88,7 @@ def end_tiles(typingctx):  # pyright: ignore[reportUnusedParameter]
     """It is not any more: the system need not keep them for it."""
 
     def codegen(context, builder, signature, arguments):
-        if HAS_TILES:
+        if KNOWS_TILES:
             call(builder, "llvm.x86.tilerelease")
         return context.get_dummy_value()
 
@@ -156,7 +156,7 @@ def _sum_up(n_strips, n_groups):
         """
 
         def codegen(context, builder, signature, arguments):
-            if not HAS_TILES:
+            if not KNOWS_TILES:
                 return context.get_dummy_value()
             w, p, to = (bytes_of(context, builder, signature, arguments, place) for place in (0, 2, 4))
             _, row, _, group, _, is_first = arguments
