@@ -212,3 +212,10 @@ if child := os.fork():
 os._exit(0 if (logits(runner, IDS) == here).all() else 1)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "m")], check=True, timeout=120)
+
+
+def test_two_threads_under_numbas_workqueue_layer():
+    """That layer ends a process in which two threads use it at once. The engine has threads of its own."""
+    test = f"{__file__}::{test_two_runners_in_two_threads_and_one_in_two.__name__}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", test]
+    subprocess.run(command, check=True, timeout=120, env={**os.environ, "NUMBA_THREADING_LAYER": "workqueue"})
