@@ -1,15 +1,16 @@
-"""What training reaches on one GPU, in one call of under nine minutes.
+"""What training and talking reach on one GPU, in one call of under nine minutes.
 
     python benchmarks/gpu.py --out gpu.json            every part; the table on stdout, all rows and facts in the file
     python benchmarks/gpu.py --smoke --out gpu.json    the same code with tiny shapes on a CPU, in seconds
 
-Steps are those of the training loop (train/step.py): forward, backward, clipping, schedule, optimizer, on random ids.
+Talking is measured as gpu_talking.py says. In training, steps are those of the loop (train/step.py): forward, backward,
+clipping, schedule, optimizer, on random ids.
 MFU is told against the bf16 matrix product that this GPU reaches in the same run; a token costs 6 FLOPs for each weight
 that is multiplied, and 12 · layers · d_model · context for attention.
 
 A part whose time has not come before `--minutes` are over is left out, one that fails is a row that says why, and the
 file is written after every part: whatever happens, what was measured is there. Beside torch and numpy this needs
-jaxtyping, msgspec, orjson, xxhash, zstandard; resuming also rich, regex and psutil.
+jaxtyping, msgspec, orjson, xxhash, zstandard; resuming also rich, regex and psutil, and talking transformers.
 """
 
 import argparse
@@ -27,9 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from gpu_talking import talking
 from harness import Row
 
-PACKAGES = ("torch", "triton", "numpy")
+PACKAGES = ("torch", "triton", "numpy", "transformers")
 GRACE_SECONDS = 20.0  # after the last minute: a part that still hangs then is broken off
 GOALS = {"gpt2 tokens/s": 600_000, "gpt2 MFU": 50, "llama MFU": 55}  # on an H200
 NEAR = {"logits": 1e-3, "gradients": 1e-3}  # fused and textbook, relative, in fp32 without TF32
@@ -99,7 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{part} ...", file=sys.stderr, flush=True)
             bench.part(part)
     if options.write:
-        harness.write_section("gpu", harness.section("Training on one GPU", bench.rows, PACKAGES, bench.said()))
+        harness.write_section(
+            "gpu", harness.section("Training and talking on one GPU", bench.rows, PACKAGES, bench.said())
+        )
     harness.report(bench.rows, options.json)
     return int(any(row.failed and not row.failed.startswith("left out") for row in bench.rows))
 
@@ -557,6 +561,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "resume": resume,
     "ddp": ddp,
     "optimizers": optimizers,
+    "talking": talking,
     "options": options,
 }
 

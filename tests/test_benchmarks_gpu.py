@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu
+import gpu_talking
 import pytest
 from harness import Row
 
@@ -21,7 +22,8 @@ def rows_of(
 
 
 @pytest.mark.parametrize(
-    ("part", "n_rows"), [("peak", 2), ("gpt2", 2), ("llama", 2), ("parity", 4), ("resume", 1), ("optimizers", 2)]
+    ("part", "n_rows"),
+    [("peak", 2), ("gpt2", 2), ("llama", 2), ("parity", 4), ("resume", 1), ("optimizers", 2), ("talking", 5)],
 )
 def test_each_part_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str, n_rows: int) -> None:
     code, rows = rows_of(tmp_path, capsys, "--only", *dict.fromkeys(("peak", part)))
@@ -74,6 +76,16 @@ def test_flops_of_a_token() -> None:
     model = models.build("gpt2", "124m", {"n_layers": 1, "vocab_size": 100})
     matrices = 12 * 768 * 768 + 100 * 768
     assert gpu.flops_per_token(model) == 6 * matrices + 12 * 768 * 1024
+
+
+def test_what_a_step_of_talking_reads() -> None:
+    """All of a tied model; of an untied one not the table in which ids are looked up. fp32, 4 bytes each."""
+    tied, untied = (
+        models.build("llama", "nano", {"n_layers": 1, "vocab_size": 100, "tie_embeddings": tie})
+        for tie in (True, False)
+    )
+    n = sum(weight.numel() for weight in tied.parameters())
+    assert gpu_talking.bytes_of_a_step(tied) == gpu_talking.bytes_of_a_step(untied) == 4 * n
 
 
 def test_no_gpu_is_an_error_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
