@@ -130,6 +130,8 @@ def _rope(content: Mapping[str, Any], head_dim: int) -> tuple[np.ndarray, float]
     thetas = {each for each in (content.get("rope_theta"), *(t.get("rope_theta") for t in tables)) if each is not None}
     if len(thetas) > 1:
         raise NotCompiled("rope_theta is said twice, and differently")
+    if len(tables) > 1 and _without_theta(tables[0]) != _without_theta(tables[1]):
+        raise NotCompiled("rope_parameters and rope_scaling do not say the same")
     theta = float(thetas.pop()) if thetas else 10_000.0
     kind = table.get("rope_type") or table.get("type") or "default"
     frequencies = inverse_frequencies(theta, head_dim)
@@ -142,7 +144,43 @@ def _rope(content: Mapping[str, Any], head_dim: int) -> tuple[np.ndarray, float]
             frequencies, table["factor"], table["original_max_position_embeddings"],
             table.get("low_freq_factor", 1.0), table.get("high_freq_factor", 4.0),
         ), 1.0  # fmt: skip
+    if kind == "yarn":
+        return _yarn(
+            frequencies, theta, {"original_max_position_embeddings": content["max_position_embeddings"]} | table
+        )
     raise NotCompiled(f"rope_type is {kind!r:.40}")
+
+
+def _without_theta(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table of RoPE says of the scaling, its type under one name."""
+    kind = table.get("rope_type") or table.get("type")
+    return {key: table[key] for key in table.keys() - {"rope_theta", "rope_type", "type"}} | {"rope_type": kind}
+
+
+YARN_KEYS = {
+    "rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings", "beta_fast", "beta_slow",
+    "attention_factor", "mscale", "mscale_all_dim", "truncate", "partial_rotary_factor",
+}  # fmt: skip
+
+
+def _yarn(frequencies: np.ndarray, theta: float, table: Mapping[str, Any]) -> tuple[np.ndarray, float]:
+    """Frequencies and attention factor of a table for YaRN."""
+    table = {key: value for key, value in table.items() if value is not None}
+    if unknown := sorted(table.keys() - YARN_KEYS):
+        raise NotCompiled(f"yarn has the setting {unknown[0]}, which is not known here")
+    if table.get("partial_rotary_factor", 1.0) != 1.0:
+        raise NotCompiled("partial_rotary_factor is not 1")
+    factor, trained_context = table["factor"], table["original_max_position_embeddings"]
+    fast, slow = table.get("beta_fast", 32.0), table.get("beta_slow", 1.0)
+    if not (1 < theta < math.inf and 1 <= factor < math.inf and trained_context >= 1 and 0 < slow < fast < math.inf):
+        raise NotCompiled("yarn's numbers are out of their range")
+    scaled = scale_yarn(frequencies, theta, factor, trained_context, fast, slow, table.get("truncate", True))
+    if table.get("attention_factor"):
+        return scaled, float(table["attention_factor"])
+    above, below = table.get("mscale"), table.get("mscale_all_dim")
+    above, below = (above, below) if above and below else (1.0, 0.0)
+    growth = 0.1 * math.log(factor)
+    return scaled, (growth * above + 1) / (growth * below + 1)
 
 
 def inverse_frequencies(theta: float, head_dim: int) -> np.ndarray:
@@ -158,6 +196,24 @@ def scale_llama3(
     turns = np.float32(trained_context) * frequencies / np.float32(2 * math.pi)
     share_kept = np.clip((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0, 1)
     return (frequencies / factor * (1 - share_kept) + frequencies * share_kept).astype(np.float32)
+
+
+def scale_yarn(
+    frequencies: np.ndarray, theta: float, factor: float, trained_context: int, fast: float, slow: float, truncate: bool
+) -> np.ndarray:
+    """YaRN's: as Llama 3.1's, but mixed by the number of the pair, see layers/rope.py."""
+    head_dim = 2 * len(frequencies)
+
+    def pair_with(turns: float) -> float:
+        return head_dim * math.log(trained_context / (2 * math.pi * turns)) / (2 * math.log(theta))
+
+    first, last = pair_with(fast), pair_with(slow)
+    if truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, head_dim - 1)
+    last += 0.001 * (first == last)
+    slowed = np.clip((np.arange(len(frequencies), dtype=np.float32) - first) / np.float32(last - first), 0, 1)
+    return (frequencies / np.float32(factor) * slowed + frequencies * (1 - slowed)).astype(np.float32)
 
 
 # --- GGUF ---

@@ -24,8 +24,10 @@ from tests.models.tiny import small
 SIZES = {"d_model": 64, "n_heads": 4, "n_kv_heads": 2, "d_ff": 96, "context_length": 200}
 IDS = [5, 6, 7, 8, 9, 10, 11, 3, 4, 40, 41, 2, 2, 2, 1]
 LLAMA3 = RopeConfig(theta=500_000.0, scaling="llama3", factor=8.0, trained_context=16)
+YARN = RopeConfig(theta=500.0, scaling="yarn", factor=4.0, trained_context=8)
 CASES = {family: (family, {}) for family in FAMILIES} | {
-    "llama3": ("llama", {"rope": LLAMA3}), "untied": ("llama", {"tie_embeddings": False}),
+    "llama3": ("llama", {"rope": LLAMA3}), "yarn": ("qwen3", {"rope": YARN}),
+    "untied": ("llama", {"tie_embeddings": False}),
     "qwen3-wide": ("qwen3", {"head_dim": 32}), "gelu": ("gpt2", {"activation": "gelu"}),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 from groundup import models
 from groundup.inference.compiled import shape as shapes
 from groundup.inference.compiled.shape import NotCompiled
-from groundup.layers.rope import RopeConfig, inverse_frequencies
+from groundup.layers.rope import RopeConfig, attention_factor, inverse_frequencies
 from groundup.weights import gguf_config, hf_config
 from tests.models.tiny import config
 
@@ -16,7 +16,15 @@ ROPES = {
     "none": RopeConfig(theta=500.0),
     "linear": RopeConfig(scaling="linear", factor=3.0),
     "llama3": RopeConfig(theta=500_000.0, scaling="llama3", factor=8.0, trained_context=16),
+    "yarn": RopeConfig(theta=500.0, scaling="yarn", factor=4.0, trained_context=8),
+    "yarn-deepseek": RopeConfig(
+        scaling="yarn", factor=40.0, trained_context=4096, mscale=0.7, mscale_all_dim=1.0, truncate=False
+    ),
+    "yarn-own": RopeConfig(
+        scaling="yarn", factor=2.0, trained_context=100, beta_fast=20.0, beta_slow=2.0, attention_factor=1.3
+    ),
 }
+IN_GGUF = ("none", "linear", "llama3")
 
 
 @pytest.mark.parametrize("family", shapes.FAMILIES)
@@ -30,10 +38,11 @@ def test_it_is_the_config_of_the_family(family, scaling):
     if family != "gpt2":
         wanted = inverse_frequencies(ours.head_dim, ours.rope)
         np.testing.assert_allclose(found.frequencies, wanted, rtol=3e-7)
+        assert found.attention_factor == pytest.approx(attention_factor(ours.rope), rel=1e-12)
 
 
 @pytest.mark.parametrize("family", shapes.FAMILIES)
-@pytest.mark.parametrize("scaling", ROPES)
+@pytest.mark.parametrize("scaling", IN_GGUF)
 def test_a_gguf_says_the_same(family, scaling):
     if scaling == "llama3" and family != "llama":
         return  # llama.cpp computes that in a Llama only
@@ -52,7 +61,11 @@ def test_a_gguf_says_the_same(family, scaling):
     [
         ({"model_type": "groundup-fast"}, "knows gpt2, llama, qwen2, qwen3, and not groundup-fast"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type is 'yarn'"),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "rope_type is 'longrope'"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "not complete: 'factor'"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 0.5}}, "out of their range"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "beta": 1}}, "yarn has the setting beta"),
+        ({"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"type": "linear", "factor": 2}}, "not say the"),
         ({"attention_bias": True}, "attention_bias is True"),
         ({"rms_norm_eps": None, "intermediate_size": None, "hidden_size": None}, "not complete"),
         ({"something_new": 3}, "something_new"),
