@@ -9,6 +9,8 @@ RECENT, TRIAL = 8, 4
 """Passes that are remembered, and that the other way is tried for: helpers that slept miss the first of them."""
 AGAIN = 64
 """Passes alone until help is tried again."""
+PAUSE = 0.2
+"""Seconds without a pass, after which the machine may have become another: help is taken again."""
 SUSPICIOUS = 1.5
 """Helped passes that all take so many times the shortest one of before are a reason to try without."""
 
@@ -23,13 +25,18 @@ class Helping:
         self._trial: list[float] | None = None
         self._best = 0.0
         self._n_passes = 0
+        self._ended = 0.0
 
-    def alone(self) -> bool:
-        """The quicker way, or the other one while it is tried."""
+    def alone(self, now: float) -> bool:
+        """The quicker way, or the other one while it is tried, for a pass that begins `now`, in seconds."""
+        if now - self._ended > PAUSE:
+            self.is_alone, self._trial, self._n_passes = False, None, 0
+            self._recent.clear()
         return self.is_alone == (self._trial is None)
 
-    def took(self, seconds: float) -> None:
+    def took(self, seconds: float, now: float) -> None:
         """A pass is over."""
+        self._ended = now
         if self._trial is None:
             self._recent.append(seconds)
             self._n_passes += 1

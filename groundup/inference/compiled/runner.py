@@ -237,7 +237,7 @@ class CompiledRunner:
             self._room, self.pool.keys, self.pool.values, self._batch,
         )  # fmt: skip
         began, is_small, sizes = time.perf_counter(), n_ids == 1, (n_ids, n_wanted, int(uses_tiles))
-        is_alone = self.n_threads == 1 or (is_small and self._helping.alone())
+        is_alone = self.n_threads == 1 or (is_small and self._helping.alone(began))
         if is_alone:
             self._n_alone += 1
             kernels.forward(0, (self._n_alone, *sizes), 1, self._counters, *fixed)
@@ -250,7 +250,7 @@ class CompiledRunner:
             helpers = self._helpers
             kernels.forward(0, (helpers.call(*sizes), *sizes), helpers.n_pieces, helpers.counters, *fixed)
         if is_small:
-            self._helping.took(time.perf_counter() - began)
+            self._helping.took((ended := time.perf_counter()) - began, ended)
 
     def __del__(self) -> None:
         if getattr(self, "_helpers", None) is not None:

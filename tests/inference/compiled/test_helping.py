@@ -1,13 +1,13 @@
 """Which way is taken, for machines that are quiet, busy, and busy for a while."""
 
-from groundup.inference.compiled.helping import AGAIN, RECENT, TRIAL, Helping
+from groundup.inference.compiled.helping import AGAIN, PAUSE, RECENT, TRIAL, Helping
 
 
 def passes(helping: Helping, n: int, alone: float, helped: float) -> list[bool]:
     taken = []
     for _ in range(n):
-        taken.append(helping.alone())
-        helping.took(alone if taken[-1] else helped)
+        taken.append(helping.alone(now=0.0))
+        helping.took(alone if taken[-1] else helped, now=0.0)
     return taken
 
 
@@ -36,8 +36,8 @@ def test_when_it_becomes_quiet_again_helpers_come_back_though_they_sleep_at_firs
     passes(helping, RECENT + TRIAL, alone=2.0, helped=10.0)
     passes(helping, AGAIN, alone=2.0, helped=1.0)
     for seconds in (5.0, 1.0, 1.0, 1.0):
-        assert not helping.alone()
-        helping.took(seconds)
+        assert not helping.alone(now=0.0)
+        helping.took(seconds, now=0.0)
     assert not helping.is_alone
 
 
@@ -46,3 +46,11 @@ def test_when_it_becomes_busy_one_alone_is_tried():
     passes(helping, 100, alone=2.0, helped=1.0)
     taken = passes(helping, 100, alone=2.0, helped=9.0)
     assert helping.is_alone and taken.count(False) <= 2 * RECENT + TRIAL
+
+
+def test_after_a_pause_helpers_are_asked_first():
+    helping = Helping()
+    passes(helping, RECENT + TRIAL, alone=2.0, helped=10.0)
+    assert helping.alone(now=PAUSE / 2) and not helping.alone(now=2 * PAUSE)
+    taken = passes(helping, 100, alone=2.0, helped=1.0)
+    assert not any(taken), "the quickest pass of before is still known"
