@@ -21,7 +21,7 @@ TORCH_SIZE := $(if $(TORCH_INDEX),200 MB (CPU build),2.5 GB with CUDA; 100 MB on
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check soak fix bench bench-models
+.PHONY: help demo test check soak fix bench bench-models
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -29,12 +29,9 @@ help: ## this list
 demo: $(VENV)/.ready ## build a tokenizer, a language model and a chat model here, in minutes (DEMO="--minutes 2" passes options)
 	@$(BIN)/groundup demo $(DEMO)
 
-test: $(VENV)/.ready-for-tests ## every test
-	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist worksteal
-	GROUNDUP_TEST_WITHOUT_SHAPES=1 $(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadfile -m compiles
-
-coverage: $(VENV)/.ready-for-tests ## the tests once more, twice as slow, and which lines they run (at least 90 %)
+test: $(VENV)/.ready-for-tests ## every test, with coverage
 	$(BIN)/python -m pytest --quiet -n $(WORKERS) --dist worksteal --cov --cov-report=term
+	GROUNDUP_TEST_WITHOUT_SHAPES=1 $(BIN)/python -m pytest --quiet -n $(WORKERS) --dist loadfile -m compiles
 
 check: $(VENV)/.ready-for-tests ## ruff, pyright and every test
 	$(BIN)/ruff check
