@@ -51,7 +51,7 @@ class Checkup:
             ids = [prompt[-longest:].tolist() for _, prompt in self._prompts]
             for (shown, _), made in zip(self._prompts, engine.generate(model, ids, self._settings), strict=True):
                 # A young model may spell half of a surrogate pair, which no file of UTF-8 can hold.
-                text = self._tokenizer.decode(made.text_ids).encode("utf-8", "replace").decode()
+                text = self._tokenizer.decode_bytes(made.text_ids, skip_special=False).decode("utf-8", "replace")
                 self._run.sample(step, shown, text)
                 self._show(step, shown, text)
         began = time.monotonic()

@@ -52,7 +52,7 @@ def complete(
     settings = with_stop_ids(replace(settings, seed=settings.some_seed()), tokenizer)
     show = {"show_special": show_special, "trim": trim}
     copies = _counted(prompts) if copies is None else copies
-    with engine.engine_for(model, batch_size, draft) as talking:
+    with engine.engine_for(model, min(batch_size, max(1, len(prompts))), draft) as talking:
         if settings.beams:
             if shift:
                 raise UsageError("a beam search ends where the context does", where="shift", hint="leave out shift")

@@ -12,13 +12,7 @@ def checked_prompt(
     ids = tuple(int(id_) for id_ in prompt)
     if not ids:
         raise UsageError("The prompt is empty.", where=where, hint="give at least one token, such as the end token")
-    if len(ids) >= context_length:
-        raise UsageError(
-            f"The prompt has {len(ids)} tokens, and this model's context of {context_length} has to hold the prompt "
-            "and what is generated.",
-            where=where,
-            hint="shorten the prompt, or train a model with a longer context_length",
-        )
+    check_room(ids, context_length, where, "shorten the prompt, or train a model with a longer context_length")
     foreign = [id_ for id_ in ids if not 0 <= id_ < vocab_size]
     if foreign:
         raise UsageError(
@@ -29,12 +23,17 @@ def checked_prompt(
     return ids
 
 
-def check_room(ids: Sequence[int], context_length: int, where: str | None = None) -> None:
-    """UsageError for a prompt that leaves no room in the context; said to somebody who could let it shift."""
+def check_room(
+    ids: Sequence[int],
+    context_length: int,
+    where: str | None = None,
+    hint: str = "shorten the prompt, or --shift to let the model see the end of it",
+) -> None:
+    """UsageError for a prompt that leaves no room in the context."""
     if len(ids) >= context_length:
         raise UsageError(
             f"The prompt has {len(ids):,} tokens, and this model's context of {context_length:,} has to hold the "
             "prompt and what is generated.",
             where=where,
-            hint="shorten the prompt, or --shift to let the model see the end of it",
+            hint=hint,
         )

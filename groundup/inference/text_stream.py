@@ -216,7 +216,7 @@ class TextStream:
 
     def _follow(self, model: Any, ids: list[int], copy: int, first: list[int] | None) -> Generator[int, None, None]:
         settings = replace(self.settings, seed=self.settings.some_seed())
-        with engine.engine_for(model, draft=self._draft) as talking:
+        with engine.engine_for(model, max_batch=1, draft=self._draft) as talking:
             while True:
                 window = ids if first is None else sliding.fitting(ids, talking.runner.context_length, first)
                 generation = talking.submit(window, settings, copy)

@@ -19,5 +19,7 @@ def test_a_sample_that_is_no_unicode_is_recorded_all_the_same(tmp_path, monkeypa
             [], tokenizer, run, [("Once", tokenizer.encode("Once"))], show=lambda *a: shown.append(a)
         )
         assert look(tiny.model(), 3) == {}
-    assert shown == [(3, "Once", "so ?.")]
-    assert '"text":"so ?."' in (tmp_path / "run" / "samples.jsonl").read_text()
+    stream = tokenizer.stream()
+    as_it_comes = "".join(map(stream.push, ids)) + stream.flush()
+    assert shown == [(3, "Once", as_it_comes)] and as_it_comes.startswith("so \ufffd")
+    assert f'"text":"{as_it_comes}"' in (tmp_path / "run" / "samples.jsonl").read_text(encoding="utf-8")

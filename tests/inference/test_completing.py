@@ -76,3 +76,17 @@ def test_repetition_is_counted_over_the_new_tokens():
     assert text.repeated_4grams == 0
     assert text.report("Once", GREEDY)["repeated_4grams"] == 0
     assert Completion("", "length", (1,) * 10, 0.1).report("", GREEDY)["repeated_4grams"] == 0.8571
+
+
+def test_one_text_is_alone_and_several_are_in_company():
+    """Alone, its ids may be computed in whatever way is quickest."""
+    runner, seen = as_runner(tiny.model()), []
+    run = runner.run
+    runner.run = lambda work: seen.extend(each.in_company for each in work) or run(work)
+    [ids] = ids_of("Once")
+    "".join(TextStream(runner, tiny.tokenizer(), ids, WILD))
+    complete(runner, tiny.tokenizer(), [ids], WILD)
+    assert seen and not any(seen)
+    seen.clear()
+    complete(runner, tiny.tokenizer(), [ids, ids], WILD)
+    assert seen and all(seen)

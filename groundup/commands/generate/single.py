@@ -69,10 +69,8 @@ def _as_it_comes(
         sys.stdout.write(printable(piece) if terminal.is_terminal else piece)
         sys.stdout.flush()
 
-    stream, is_interrupted = (
-        TextStream(speaker.model, speaker.tokenizer, ids, settings, draft=speaker.draft, **options),
-        False,
-    )
+    stream = TextStream(speaker.model, speaker.tokenizer, ids, settings, draft=speaker.draft, **options)
+    is_interrupted = False
     try:
         for piece in stream:
             show(piece)
@@ -95,11 +93,8 @@ def _whole(
     from groundup.inference.completing import Interrupted, complete
     from groundup.inference.text_stream import printable
 
-    prompts, batch, is_interrupted = (
-        [ids] * config.n,
-        {**options, "batch_size": config.batch_size, "draft": speaker.draft},
-        False,
-    )
+    prompts, is_interrupted = [ids] * config.n, False
+    batch = {**options, "batch_size": config.batch_size, "draft": speaker.draft}
     try:
         completions = complete(speaker.model, speaker.tokenizer, prompts, settings, **batch)
     except Interrupted as interrupted:
@@ -127,7 +122,7 @@ def _tokens(completion: Any, tokenizer: Any) -> list[dict[str, Any]]:
     """Each new token, how likely it was, and what else was likely in its place."""
 
     def name(id_: int) -> str:
-        return tokenizer.decode([id_])
+        return tokenizer.decode_bytes([id_], skip_special=False).decode("utf-8", "replace")
 
     return [
         {
